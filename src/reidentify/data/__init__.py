@@ -1,0 +1,1 @@
+"""What goes in: benchmarks, tables and folders; decoded pixels; samplers; augmentation."""

@@ -1,0 +1,144 @@
+"""A Benchmark: its sightings, its protocol and its facts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from reidentify.errors import InputError
+from reidentify.ranking.protocol import MARKET1501, Protocol
+from reidentify.values import DISTRACTOR, Sightings
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Published size of a split. None: not published."""
+
+    images: int | None = None
+    identities: int | None = None
+    cameras: int | None = None
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file that the publisher allows to be fetched directly.
+
+    Args:
+        url: where.
+        sha256: of the file; None where the publisher states none, and then it is computed and shown, not checked.
+        unpack: unpack the archive after the download.
+    """
+
+    url: str
+    sha256: str | None = None
+    unpack: bool = True
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a public data set.
+
+    Args:
+        title: its name in prose.
+        paper: the source of the data set and of the counts.
+        licence: terms of use, in words.
+        obtain: where to ask for it or get it, and into which folder it goes.
+        folder: the folder under the data root that its reader looks for.
+        counts: published counts per split ("train", "query", "gallery").
+        downloads: direct downloads, if the publisher allows any.
+        fps: frames per second, where times come from frame numbers.
+        notes: junk and distractor rules, withdrawn data, known traps.
+    """
+
+    title: str
+    paper: str
+    licence: str
+    obtain: str
+    folder: str
+    counts: Mapping[str, Counts] = field(default_factory=dict)
+    downloads: tuple[Download, ...] = ()
+    fps: float | None = None
+    notes: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Benchmark:
+    """A data set ready for training and evaluation.
+
+    Args:
+        name: as given to `--data`, with its variant and split.
+        sightings: every row, `split` set to "train", "query" or "gallery".
+        protocol: how it is evaluated.
+        facts: None for a user's own data.
+    """
+
+    name: str
+    sightings: Sightings
+    protocol: Protocol = MARKET1501
+    facts: Facts | None = None
+
+    def __post_init__(self) -> None:
+        split = self.sightings.split
+        if split is None:
+            raise InputError(f"{self.name}: the sightings of a benchmark need a split (train, query or gallery)")
+        unknown = sorted(set(split.tolist()) - {"train", "query", "gallery"})
+        if unknown:
+            raise InputError(f"{self.name}: split must be train, query or gallery, found {', '.join(unknown)}")
+
+    def __repr__(self) -> str:
+        return f"Benchmark({self.name}: train {self.train!r}, query {self.query!r}, gallery {self.gallery!r})"
+
+    def _rows(self, split: str) -> Sightings:
+        return self.sightings[self.sightings.split == split]
+
+    @property
+    def train(self) -> Sightings:
+        """Training rows; junk and distractors are left out."""
+        rows = self._rows("train")
+        return rows[rows.pids > DISTRACTOR]
+
+    @property
+    def query(self) -> Sightings:
+        """Query rows."""
+        return self._rows("query")
+
+    @property
+    def gallery(self) -> Sightings:
+        """Gallery rows, distractors and junk included."""
+        return self._rows("gallery")
+
+    def holdout(self, fraction: float, seed: int = 0) -> tuple[Sightings, Benchmark]:
+        """Set identities of the training split aside, for model selection and calibration.
+
+        Of a held-out identity, one image per camera becomes a query (one image in all where cameras are unknown) and
+        every image stands in the gallery of the others, as in the Market protocol.
+
+        Args:
+            fraction: share of the training identities, between 0 and 1; at least two identities are taken.
+            seed: of the draw.
+
+        Returns:
+            The training rows that remain, and a Benchmark of the held-out identities (its `train` is empty).
+        """
+        if not 0 < fraction < 1:
+            raise InputError(f"holdout: the fraction must lie between 0 and 1, got {fraction}")
+        rows, rng = self.train, np.random.default_rng(seed)
+        identities = rows.identities
+        if len(identities) < 4:
+            raise InputError(f"{self.name}: {len(identities)} training identities are too few to hold any out")
+        held = np.isin(rows.pids, rng.permutation(identities)[: max(2, round(fraction * len(identities)))])
+        test = rows[held]
+        cameras = np.zeros(len(test), np.int64) if test.camids is None else test.camids
+        order = rng.permutation(len(test))
+        _, first = np.unique(np.stack([test.pids, cameras], 1)[order], axis=0, return_index=True)
+        split = np.full(len(test), "gallery", object)
+        split[order[first]] = "query"
+        held_out = Benchmark(f"{self.name}-holdout", test.replace(split=split), self.protocol, self.facts)
+        return rows[~held], held_out
+
+    def replace(self, **changes: object) -> Benchmark:
+        """A copy with some fields exchanged."""
+        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""Losses: each states only its mathematics."""

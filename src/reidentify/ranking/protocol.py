@@ -1,0 +1,55 @@
+"""Evaluation protocols as data: what is ignored, what is averaged, and how the gallery is drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The rule that turns distances into a score.
+
+    Args:
+        name: how the protocol is called in results.
+        rule: the rule in words, printed beside every score.
+        same_camera_is_junk: ignore gallery rows of the query's identity seen by the query's camera. A row whose
+            camera is unknown (-1) is never ignored.
+        shots: gallery rows drawn per identity; None: the whole gallery.
+        other_camera_shots: with `shots`, draw for each query only among rows of other cameras.
+        repeats: how often the draw is repeated (seeded) and averaged.
+    """
+
+    name: str
+    rule: str
+    same_camera_is_junk: bool = True
+    shots: int | None = None
+    other_camera_shots: bool = False
+    repeats: int = 1
+
+
+MARKET1501 = Protocol(
+    "market1501",
+    "Gallery images of the query's own identity and camera are ignored, as is junk (pid -1); distractors (pid 0) stay"
+    " as wrong answers. Rank k counts a query whose first correct match is among the first k.",
+)
+NO_CAMERAS = Protocol(
+    "no-cameras",
+    "No cameras are known, so every gallery image of the query's identity counts as a match, near-duplicates of the"
+    " query included; only the query's own file is ignored. Scores are higher than under a cross-camera rule.",
+    same_camera_is_junk=False,
+)
+CUHK03_CLASSIC = Protocol(
+    "cuhk03-classic",
+    "One gallery image per identity is drawn at random from another camera than the query's; the mean of 10 seeded"
+    " draws.",
+    shots=1,
+    other_camera_shots=True,
+    repeats=10,
+)
+SINGLE_SHOT = Protocol(
+    "single-shot",
+    "One gallery image per identity, the query's own identity and camera ignored; the mean over seeded draws.",
+    shots=1,
+    repeats=10,
+)
+PROTOCOLS = {p.name: p for p in (MARKET1501, NO_CAMERAS, CUHK03_CLASSIC, SINGLE_SHOT)}

@@ -1,0 +1,1 @@
+"""A rendered camera network with complete ground truth: the embedded default."""

@@ -1,0 +1,380 @@
+"""The few values that flow through the package: Sightings, Embeddings and Batch."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from reidentify.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import torch
+
+Index: TypeAlias = "slice | Sequence[int] | NDArray[Any]"
+
+JUNK = -1
+"""`pids` value of a box that is neither right nor wrong: it is ignored in ranking and never trained on."""
+DISTRACTOR = 0
+"""`pids` value of a person (or background) outside the identities: a wrong answer for every query."""
+
+
+def _column(name: str, values: ArrayLike | None, dtype: Any, shape: tuple[int | None, ...]) -> NDArray[Any] | None:
+    """`values` as a contiguous array of `dtype`, or InputError naming the expected and the actual shape."""
+    if values is None:
+        return None
+    try:
+        array = np.asarray(values, dtype=dtype)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: expected values of type {np.dtype(dtype)}: {error}") from None
+    if array.ndim != len(shape) or any(want is not None and want != got for want, got in zip(shape, array.shape)):
+        expected = " x ".join("any" if n is None else str(n) for n in shape)
+        raise InputError(f"{name}: expected shape {expected}, got {' x '.join(map(str, array.shape)) or 'a scalar'}")
+    return np.ascontiguousarray(array)
+
+
+@dataclass(frozen=True, eq=False)
+class Sightings:
+    """Who was seen where and when: one row per image or tracklet. An image is a tracklet of one frame.
+
+    Row columns have N entries, frame columns F; `offsets` says which frames are a row's: row i owns the frames
+    `offsets[i]:offsets[i + 1]`. Optional columns are None where nothing is known.
+
+    Args:
+        pids: N, int64. The identity; `JUNK` (-1) and `DISTRACTOR` (0) are reserved.
+        camids: N, int64. The camera; -1 where unknown (two unknown cameras are never taken to be the same).
+        times: F, float64, seconds on the camera's or the network's clock; NaN where unknown.
+        files: F, str. Paths of the frames.
+        split: N, str: "train", "query" or "gallery".
+        attributes: named row columns of N entries each; integers, -1 where unlabelled.
+        frames: F, int64. Frame numbers as published; -1 where unknown.
+        boxes: F x 4, float32. x0, y0, x1, y1 in pixels of the full frame.
+        keypoints: F x J x 3, float32. x, y in pixels of the file, and visibility from 0 (unseen) to 1.
+        masks: F, str. Paths of the person masks.
+        sources: N, str. The data set a row comes from, when several are joined.
+        offsets: N + 1, int64, rising from 0 to F. None: every row is one image.
+
+    Raises:
+        InputError: a column has another length, shape or type than stated.
+    """
+
+    pids: NDArray[np.int64]
+    camids: NDArray[np.int64] | None = None
+    times: NDArray[np.float64] | None = None
+    files: NDArray[np.object_] | None = None
+    split: NDArray[np.object_] | None = None
+    attributes: Mapping[str, NDArray[np.int64]] = dataclasses.field(default_factory=dict)
+    frames: NDArray[np.int64] | None = None
+    boxes: NDArray[np.float32] | None = None
+    keypoints: NDArray[np.float32] | None = None
+    masks: NDArray[np.object_] | None = None
+    sources: NDArray[np.object_] | None = None
+    offsets: NDArray[np.int64] = None  # type: ignore[assignment]  # always an array once built
+
+    ROWS: ClassVar[dict[str, Any]] = {"pids": np.int64, "camids": np.int64, "split": object, "sources": object}
+    FRAMES: ClassVar[dict[str, Any]] = {
+        "times": np.float64, "files": object, "frames": np.int64, "boxes": np.float32, "keypoints": np.float32,
+        "masks": object,
+    }  # fmt: skip
+    _INNER: ClassVar[dict[str, tuple[int | None, ...]]] = {"boxes": (4,), "keypoints": (None, 3)}
+
+    def __post_init__(self) -> None:
+        pids = _column("pids", self.pids, np.int64, (None,))
+        assert pids is not None
+        n = len(pids)
+        offsets = _column("offsets", self.offsets, np.int64, (n + 1,))
+        if offsets is None:
+            offsets = np.arange(n + 1, dtype=np.int64)
+        if offsets[0] != 0 or (np.diff(offsets) < 1).any():
+            raise InputError("offsets: expected to start at 0 and rise by at least 1, so that every row has a frame")
+        set_ = object.__setattr__
+        set_(self, "offsets", offsets)
+        for name, dtype in self.ROWS.items():
+            set_(self, name, _column(name, getattr(self, name), dtype, (n,)))
+        frames = int(offsets[-1])
+        for name, dtype in self.FRAMES.items():
+            shape = (frames, *self._INNER.get(name, ()))
+            set_(self, name, _column(name, getattr(self, name), dtype, shape))
+        set_(self, "attributes", {k: _column(f"attribute {k}", v, np.int64, (n,)) for k, v in self.attributes.items()})
+
+    def __len__(self) -> int:
+        return len(self.pids)
+
+    def __repr__(self) -> str:
+        cameras = "unknown" if self.camids is None else str(len(np.unique(self.camids)))
+        frames = "" if self.is_images else f", {int(self.offsets[-1])} frames"
+        return f"Sightings({len(self)} rows{frames}, {len(self.identities)} identities, cameras: {cameras})"
+
+    @property
+    def is_images(self) -> bool:
+        """True when every row is a single image."""
+        return int(self.offsets[-1]) == len(self)
+
+    @property
+    def identities(self) -> NDArray[np.int64]:
+        """The distinct identities, sorted, without junk and distractors. K, int64."""
+        return np.unique(self.pids[self.pids > DISTRACTOR])
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Frames per row. N, int64."""
+        return np.diff(self.offsets)
+
+    def frame_rows(self) -> NDArray[np.int64]:
+        """The row each frame belongs to. F, int64."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
+    def row_times(self) -> NDArray[np.float64] | None:
+        """The middle time of each row in seconds (mean of its first and last known frame). N, float64, or None."""
+        if self.times is None:
+            return None
+        first, last = self.times[self.offsets[:-1]], self.times[self.offsets[1:] - 1]
+        return (first + last) / 2
+
+    def __getitem__(self, index: Index) -> Sightings:
+        """The rows chosen by a mask, a slice or integers, with their frames."""
+        rows = np.arange(len(self))[np.asarray(index) if not isinstance(index, slice) else index]
+        if rows.ndim != 1:
+            raise InputError(f"rows: expected a mask, a slice or a list of integers, got {index!r}")
+        lengths = self.lengths[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        taken = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        columns: dict[str, Any] = {k: v[rows] for k in self.ROWS if (v := getattr(self, k)) is not None}
+        columns |= {k: v[taken] for k in self.FRAMES if (v := getattr(self, k)) is not None}
+        return Sightings(**columns, attributes={k: v[rows] for k, v in self.attributes.items()}, offsets=offsets)
+
+    def replace(self, **columns: Any) -> Sightings:
+        """A copy with some columns exchanged."""
+        return dataclasses.replace(self, **columns)
+
+    @staticmethod
+    def concat(parts: Sequence[Sightings]) -> Sightings:
+        """The rows of `parts` one after another. A column that only some parts have is filled with "unknown"."""
+        unknown = {"camids": -1, "times": np.nan, "frames": -1, "boxes": np.nan, "keypoints": 0.0}
+
+        def join(name: str, size: Any) -> NDArray[Any] | None:
+            have = [getattr(p, name) for p in parts]
+            some = next((c for c in have if c is not None), None)
+            if some is None:
+                return None
+            if any(c is not None and c.shape[1:] != some.shape[1:] for c in have):
+                raise InputError(f"{name}: the parts to join have different shapes")
+            fill = unknown.get(name, "")
+            return np.concatenate(
+                [np.full((size(p), *some.shape[1:]), fill, some.dtype) if c is None else c for p, c in zip(parts, have)]
+            )
+
+        if not parts:
+            raise InputError("nothing to join: no sightings were given")
+        columns = {name: join(name, len) for name in Sightings.ROWS}
+        columns |= {name: join(name, lambda p: int(p.offsets[-1])) for name in Sightings.FRAMES}
+        names = dict.fromkeys(k for p in parts for k in p.attributes)
+        attributes = {k: np.concatenate([p.attributes.get(k, np.full(len(p), -1)) for p in parts]) for k in names}
+        offsets = np.concatenate([[0], np.cumsum(np.concatenate([p.lengths for p in parts]))])
+        return Sightings(**columns, attributes=attributes, offsets=offsets)  # type: ignore[arg-type]
+
+    def to_table(self) -> pa.Table:
+        """As an Arrow table, one row per sighting; the frame columns are lists where rows are tracklets."""
+        import pyarrow as pa
+
+        def array(values: NDArray[Any]) -> pa.Array:
+            flat = pa.array(values.reshape(-1).tolist() if values.dtype == object else values.reshape(-1))
+            for size in reversed(values.shape[1:]):
+                flat = pa.FixedSizeListArray.from_arrays(flat, size)
+            return flat
+
+        columns = {k: array(v) for k in self.ROWS if (v := getattr(self, k)) is not None}
+        columns |= {f"attribute.{k}": array(v) for k, v in self.attributes.items()}
+        for name in self.FRAMES:
+            if (values := getattr(self, name)) is not None:
+                flat = array(values)
+                columns[name] = flat if self.is_images else pa.ListArray.from_arrays(pa.array(self.offsets), flat)
+        if not self.is_images:
+            columns["length"] = array(self.lengths)
+        return pa.table(columns)
+
+    @staticmethod
+    def from_table(table: pa.Table) -> Sightings:
+        """The inverse of `to_table`. Columns that are not of a Sightings are left out."""
+
+        def array(name: str) -> NDArray[Any]:
+            column = table[name].combine_chunks()
+            if name in Sightings.FRAMES and "length" in table.column_names:
+                column = column.flatten()
+            shape = [len(column)]
+            while str(column.type).startswith("fixed_size_list"):
+                shape.append(column.type.list_size)
+                column = column.flatten()
+            text = str(column.type) in ("string", "large_string")
+            return np.asarray(column.to_pylist() if text else column.to_numpy(zero_copy_only=False)).reshape(shape)
+
+        if "pids" not in table.column_names:
+            raise InputError(f"a table of sightings needs a column pids; it has {', '.join(table.column_names)}")
+        names = [k for k in table.column_names if k in Sightings.ROWS or k in Sightings.FRAMES]
+        attributes = {k.removeprefix("attribute."): array(k) for k in table.column_names if k.startswith("attribute.")}
+        offsets = None
+        if "length" in table.column_names:
+            offsets = np.concatenate([[0], np.cumsum(table["length"].to_numpy())])
+        return Sightings(**{k: array(k) for k in names}, attributes=attributes, offsets=offsets)  # type: ignore[arg-type]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write Parquet."""
+        _write_parquet(self.to_table(), path)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Sightings:
+        """Read Parquet written by `save`."""
+        return Sightings.from_table(_read_parquet(path))
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """What a network says of each sighting.
+
+    Args:
+        vectors: N x D, float32, finite.
+        sightings: the N rows they belong to.
+
+    Raises:
+        InputError: another number of rows, or a vector with NaN or infinity (its row is named).
+    """
+
+    vectors: NDArray[np.float32]
+    sightings: Sightings
+
+    def __post_init__(self) -> None:
+        vectors = _column("vectors", self.vectors, np.float32, (len(self.sightings), None))
+        assert vectors is not None
+        bad = ~np.isfinite(vectors).all(axis=1)
+        if bad.any():
+            row = int(np.argmax(bad))
+            files = self.sightings.files
+            where = "" if files is None else f" ({files[self.sightings.offsets[row]]})"
+            raise InputError(f"vectors: {int(bad.sum())} rows hold NaN or infinity, the first is row {row}{where}")
+        object.__setattr__(self, "vectors", vectors)
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def __repr__(self) -> str:
+        return f"Embeddings({len(self)} x {self.vectors.shape[1]}, {self.sightings!r})"
+
+    def __getitem__(self, index: Index) -> Embeddings:
+        """The rows chosen by a mask, a slice or integers."""
+        rows = np.arange(len(self))[np.asarray(index) if not isinstance(index, slice) else index]
+        return Embeddings(self.vectors[rows], self.sightings[rows])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write Parquet: the columns of the sightings and a fixed-size list `vector`."""
+        import pyarrow as pa
+
+        column = pa.FixedSizeListArray.from_arrays(pa.array(self.vectors.reshape(-1)), self.vectors.shape[1])
+        _write_parquet(self.sightings.to_table().append_column("vector", column), path)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Embeddings:
+        """Read Parquet written by `save`."""
+        table = _read_parquet(path)
+        if "vector" not in table.column_names:
+            raise InputError(f"{path}: expected a column vector; it has {', '.join(table.column_names)}")
+        column = table["vector"].combine_chunks()
+        vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), column.type.list_size)
+        return Embeddings(vectors, Sightings.from_table(table))
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What a training step sees: B rows of T frames each (T = 1 for images).
+
+    Args:
+        pixels: B x T x 3 x H x W, RGB; uint8 from 0 to 255, or floating point from 0 to 1.
+        labels: B, int64. Class index among the training identities.
+        valid: B x T, bool. False where a frame is padding. None: all are real.
+        camids: B, int64.
+        sources: B, int64. Index of the data set each row comes from.
+        times: B x T, float64, seconds.
+        keypoints: B x T x J x 3: x, y in pixels of `pixels`, and visibility.
+        masks: B x T x H x W, person masks from 0 to 1.
+
+    Raises:
+        InputError: a shape differs from the stated one.
+    """
+
+    pixels: torch.Tensor
+    labels: torch.Tensor
+    valid: torch.Tensor | None = None
+    camids: torch.Tensor | None = None
+    sources: torch.Tensor | None = None
+    times: torch.Tensor | None = None
+    keypoints: torch.Tensor | None = None
+    masks: torch.Tensor | None = None
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.pixels.shape)
+        if len(shape) != 5 or shape[2] != 3:
+            raise InputError(f"pixels: expected B x T x 3 x H x W, got {' x '.join(map(str, shape))}")
+        b, t, _, h, w = shape
+        expected = {
+            "labels": (b,), "valid": (b, t), "camids": (b,), "sources": (b,), "times": (b, t), "masks": (b, t, h, w)
+        }  # fmt: skip
+        for name, want in expected.items():
+            value = getattr(self, name)
+            if value is not None and tuple(value.shape) != want:
+                raise InputError(f"{name}: expected shape {want}, got {tuple(value.shape)}")
+        if self.keypoints is not None:
+            got = tuple(self.keypoints.shape)
+            if len(got) != 4 or got[:2] != (b, t) or got[3] != 3:
+                raise InputError(f"keypoints: expected shape ({b}, {t}, J, 3), got {got}")
+
+    def __len__(self) -> int:
+        return int(self.pixels.shape[0])
+
+    def _present(self) -> Iterator[tuple[str, torch.Tensor]]:
+        for field in dataclasses.fields(self):
+            if (value := getattr(self, field.name)) is not None:
+                yield field.name, value
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """The same batch on another device."""
+        return Batch(**{k: v.to(device, non_blocking=non_blocking) for k, v in self._present()})
+
+    def __getitem__(self, index: Any) -> Batch:
+        """The rows chosen by a mask, a slice or integers."""
+        return Batch(**{k: v[index] for k, v in self._present()})
+
+    def replace(self, **columns: Any) -> Batch:
+        """A copy with some columns exchanged."""
+        return dataclasses.replace(self, **columns)
+
+
+def _write_parquet(table: pa.Table, path: str | os.PathLike[str]) -> None:
+    """Write beside the target and rename, so that a reader never meets half a file."""
+    import pyarrow.parquet as pq
+
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        pq.write_table(table, partial, compression="zstd")
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _read_parquet(path: str | os.PathLike[str]) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path}: not a Parquet file ({error})") from None

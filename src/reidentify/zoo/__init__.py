@@ -1,0 +1,1 @@
+"""The small default weights with their cards."""
