@@ -1,0 +1,217 @@
+"""A user's own data: a table, a folder per identity, Market-style names, or two folders; and its import."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reidentify.data import own_table
+from reidentify.data.benchmark import Benchmark
+from reidentify.data.root import image_files
+from reidentify.errors import InputError, StorageError
+from reidentify.ranking.protocol import MARKET1501, NO_CAMERAS
+from reidentify.values import Sightings
+
+TABLE = "sightings.parquet"
+"""The file that `import_data` writes and that makes a folder a data set."""
+SPLIT_FOLDERS = {
+    "train": "train", "bounding_box_train": "train", "query": "query",
+    "gallery": "gallery", "bounding_box_test": "gallery",
+}  # fmt: skip
+MARKET_NAME = re.compile(r"(-1|\d+)_c(\d+)(?:s\d+)?(?:_f?(\d+))?(?:_.*)?")
+FORMS = (
+    "a table (.csv or .parquet) with the columns path and pid, a folder of images per identity, images with"
+    " Market-style names like 0002_c1s1_000451_03.jpg, or folders train, query and gallery of such"
+)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The images of a folder, and what their place or name says of each."""
+
+    folder: Path
+    files: list[Path]
+    people: list[str]  # the name of the identity's folder, or the number in a Market-style name
+    camids: list[int] | None = None  # None: a folder per identity
+    frames: list[int] | None = None
+
+
+def read(path: str | os.PathLike[str]) -> Benchmark:
+    """Read one's own data, whatever its form.
+
+    The forms: a table (see `reidentify.data.own_table`), or a folder that holds `sightings.parquet`; a folder of
+    images per identity; images with Market-style names; folders `train`, `query` and `gallery` (or
+    `bounding_box_train`, `query`, `bounding_box_test`) of either. Where no split is given, one is made as
+    `import_data` does with its default fraction and seed. Without cameras the protocol is NO_CAMERAS.
+
+    Raises:
+        InputError: the path does not exist, its form is none of these, or a file its table names is missing.
+    """
+    sightings, _ = _read(_absolute(path))
+    return _benchmark(os.fspath(path), sightings if sightings.split is not None else split_identities(sightings))
+
+
+def read_pair(query_dir: str | os.PathLike[str], gallery_dir: str | os.PathLike[str]) -> Benchmark:
+    """Read two folders, queries and gallery, each with a folder per identity or both with Market-style names.
+
+    An identity is the same in both if its folder (or the number in the name) is.
+
+    Raises:
+        InputError: a folder is missing, has another form, or no identity is in both.
+    """
+    query, gallery = _scan(_absolute(query_dir)), _scan(_absolute(gallery_dir))
+    if not set(query.people) & set(gallery.people):
+        raise InputError(
+            f"{query.folder} and {gallery.folder}: no identity is in both (queries show {query.people[0]}, for"
+            f" instance, the gallery {gallery.people[0]}); name the folders of a person alike"
+        )
+    sightings, _ = _number([(query, "query"), (gallery, "gallery")])
+    return _benchmark(f"{query.folder.name}+{gallery.folder.name}", sightings)
+
+
+def import_data(
+    source: str | os.PathLike[str], out: str | os.PathLike[str], fraction: float = 0.5, seed: int = 0
+) -> Path:
+    """Make a data set of one's own data: split it by identity and write `out/sightings.parquet`.
+
+    Paths are written relative to `out` for files inside it, so that it can be moved with them, and absolute for
+    others. If identities came with names, `out/identities.csv` tells the number of each. A split that the source
+    already has is kept.
+
+    Args:
+        source: any form that `read` takes.
+        fraction: share of the identities that is for training, from 0 to 1.
+        seed: of the draw.
+
+    Returns:
+        The path of the table; `benchmark(out)` reads it.
+
+    Raises:
+        InputError: as `read`; the fraction is not between 0 and 1.
+        StorageError: `out` cannot be written.
+    """
+    sightings, named = _read(_absolute(source))
+    if sightings.split is None:
+        sightings = split_identities(sightings, fraction, seed)
+    folder = _absolute(out)
+    try:
+        if named:
+            folder.mkdir(parents=True, exist_ok=True)
+            own_table.write_identities(folder / "identities.csv", named)
+        own_table.relocate(sightings, folder).save(folder / TABLE)
+    except OSError as error:
+        raise StorageError(f"{folder / TABLE}: cannot be written ({error.strerror or error})") from None
+    return folder / TABLE
+
+
+def split_identities(sightings: Sightings, fraction: float = 0.5, seed: int = 0) -> Sightings:
+    """Split by identity: a share of the identities trains, the others test.
+
+    Of a tested identity one row per camera that has several becomes a query (one row in all if no camera has several,
+    or cameras are unknown), as long as the gallery keeps a right answer for it: one of another camera where cameras
+    are known. All other rows, junk and distractors included, are gallery.
+
+    Args:
+        fraction: share of the identities that trains, from 0 to 1.
+        seed: of the draw.
+
+    Raises:
+        InputError: the fraction is not between 0 and 1.
+    """
+    if not 0 <= fraction <= 1:
+        raise InputError(f"the fraction of identities for training must lie between 0 and 1, got {fraction}")
+    rng = np.random.default_rng(seed)
+    identities = rng.permutation(sightings.identities)
+    count = round(fraction * len(identities))
+    split = np.full(len(sightings), "gallery", dtype=object)
+    split[np.isin(sightings.pids, identities[:count])] = "train"
+    for pid in np.sort(identities[count:]):
+        rows = rng.permutation(np.flatnonzero(sightings.pids == pid))
+        split[_queries(rows, sightings.camids)] = "query"
+    return sightings.replace(split=split)
+
+
+def _queries(rows: NDArray[np.int64], camids: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """The queries among the shuffled rows of one identity."""
+    cameras = np.full(len(rows), -1) if camids is None else camids[rows]
+    known, first, counts = np.unique(cameras, return_index=True, return_counts=True)
+    if (known < 0).all():
+        return rows[:1] if len(rows) > 1 else rows[:0]
+    if len(known) < 2:
+        return rows[:0]
+    several = first[counts > 1]
+    return rows[several] if len(several) else rows[:1]
+
+
+def _absolute(path: str | os.PathLike[str]) -> Path:
+    return Path(path).expanduser().absolute()
+
+
+def _benchmark(name: str, sightings: Sightings) -> Benchmark:
+    cameras = sightings.camids is not None and bool((sightings.camids >= 0).any())
+    return Benchmark(name, sightings, MARKET1501 if cameras else NO_CAMERAS)
+
+
+def _read(place: Path) -> tuple[Sightings, dict[str, int]]:
+    """The sightings, and the number given to each identity that came with a name (none if they came with numbers)."""
+    if not place.exists():
+        raise InputError(f"{place}: no such file or folder")
+    if place.is_file():
+        return own_table.read(place)
+    if (place / TABLE).is_file():
+        return own_table.read(place / TABLE)
+    splits = [p for p in sorted(place.iterdir()) if p.is_dir() and p.name in SPLIT_FOLDERS]
+    if splits:
+        return _number([(_scan(p), SPLIT_FOLDERS[p.name]) for p in splits])
+    return _number([(_scan(place), None)])
+
+
+def _scan(folder: Path) -> _Found:
+    """Recognise the form of a folder of images."""
+    files = image_files(folder, recursive=True)
+    if not files:
+        raise InputError(f"{folder}: holds no images; expected {FORMS}")
+    places = [f.relative_to(folder).parts for f in files]
+    names = [MARKET_NAME.fullmatch(f.stem) for f in files]
+    matches = [m for m, p in zip(names, places) if m is not None and (len(p) == 1 or p[0] == m[1])]
+    if len(matches) == len(files):
+        frames = [-1 if m[3] is None else int(m[3]) for m in matches]
+        return _Found(folder, files, [m[1] for m in matches], [int(m[2]) for m in matches], frames)
+    loose = next((f for f, p, m in zip(files, places, names) if len(p) == 1 and m is None), None)
+    loose = loose or next((f for f, p in zip(files, places) if len(p) == 1), None)
+    if loose is not None:
+        raise InputError(f"{loose}: neither in the folder of an identity nor named like Market-1501; expected {FORMS}")
+    return _Found(folder, files, [p[0] for p in places])
+
+
+def _number(parts: Sequence[tuple[_Found, str | None]]) -> tuple[Sightings, dict[str, int]]:
+    """Sightings of scanned folders, their identities numbered across all of them."""
+    by_folder = [found for found, _ in parts if found.camids is None]
+    if by_folder and len(by_folder) < len(parts):
+        other = next(found for found, _ in parts if found.camids is not None)
+        raise InputError(
+            f"{by_folder[0].folder} has a folder per identity and {other.folder} Market-style names; use one form"
+            " in both"
+        )
+    people = [name for found, _ in parts for name in found.people]
+    # Numbers in Market-style names are kept, since -1 and 0 have a meaning there; folder names never have.
+    named = own_table.number_names(people) if by_folder else {}
+    sightings = []
+    for found, split in parts:
+        pids = [named[p] if named else int(p) for p in found.people]
+        sightings.append(
+            Sightings(
+                np.array(pids, dtype=np.int64),
+                camids=found.camids,  # type: ignore[arg-type]  # checked and converted by Sightings
+                frames=found.frames,  # type: ignore[arg-type]
+                files=np.array([str(f) for f in found.files], dtype=object),
+                split=None if split is None else np.full(len(pids), split, dtype=object),
+            )
+        )
+    return Sightings.concat(sightings), named

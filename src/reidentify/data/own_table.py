@@ -1,0 +1,171 @@
+"""A user's own table of images: `path,pid[,camid][,time][,split]` as CSV or Parquet, or the Parquet of a Sightings."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reidentify.errors import InputError
+from reidentify.values import JUNK, Sightings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def read(path: Path) -> tuple[Sightings, dict[str, int]]:
+    """Read a table; paths in it are relative to its folder.
+
+    Columns: `path`; `pid`, numbers (kept; -1 is junk and 0 a distractor) or names (numbered from 1 in sorted order);
+    `camid`, numbers or names, empty where unknown; `time`, seconds or a date and time, empty where unknown; `split`,
+    train, query or gallery. Others are ignored. A table with the columns of `Sightings.to_table` is read as that.
+
+    Returns:
+        The sightings, and the number given to each identity that came with a name (empty if they came with numbers).
+
+    Raises:
+        InputError: a column is missing or of another type, or a file that is named does not exist.
+    """
+    table = _load(path)
+    if "pids" in table.column_names:
+        sightings, named = Sightings.from_table(table), dict[str, int]()
+        if sightings.files is None:
+            raise InputError(f"{path}: has no column files; it has {', '.join(table.column_names)}")
+    else:
+        sightings, named = _simple(path, table)
+    if not len(sightings):
+        raise InputError(f"{path}: has no rows")
+    columns = {name: _resolved(getattr(sightings, name), path.parent) for name in ("files", "masks")}
+    for values in columns.values():
+        absent = [f for f in ([] if values is None else values) if f and not os.path.exists(f)]
+        if absent:
+            more = f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""
+            raise InputError(f"{path}: names {absent[0]}{more}, which does not exist; paths are relative to the table")
+    return sightings.replace(**columns), named
+
+
+def relocate(sightings: Sightings, folder: Path) -> Sightings:
+    """The same sightings with paths relative to `folder` where they lie inside it."""
+
+    def short(file: str) -> str:
+        return Path(file).relative_to(folder).as_posix() if file and Path(file).is_relative_to(folder) else file
+
+    columns = {name: getattr(sightings, name) for name in ("files", "masks")}
+    return sightings.replace(
+        **{k: None if v is None else np.array([short(f) for f in v], dtype=object) for k, v in columns.items()}
+    )
+
+
+def number_names(names: Iterable[str]) -> dict[str, int]:
+    """A number from 1 for each distinct name, in sorted order with numbers inside names compared as numbers."""
+
+    def key(name: str) -> tuple[list[tuple[int, str]], str]:
+        return [(int(d or -1), text) for text, d in re.findall(r"(\D*)(\d*)", name)], name
+
+    return {name: number for number, name in enumerate(sorted(set(names), key=key), start=1)}
+
+
+def write_identities(path: Path, named: dict[str, int]) -> None:
+    """Write the number of each named identity, whole or not at all."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with partial.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["pid", "name"])
+            writer.writerows((number, name) for name, number in named.items())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _load(path: Path) -> pa.Table:
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+    from pyarrow import parquet
+
+    readers = {".csv": arrow_csv.read_csv, ".parquet": parquet.read_table}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise InputError(f"{path}: expected a table with the ending .csv or .parquet, or a folder")
+    try:
+        return reader(path)
+    except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
+        raise InputError(f"{path}: cannot be read as a table ({str(error).splitlines()[0]})") from None
+
+
+def _simple(path: Path, table: pa.Table) -> tuple[Sightings, dict[str, int]]:
+    found = ", ".join(table.column_names)
+    for name in ("path", "pid"):
+        if name not in table.column_names:
+            raise InputError(f"{path}: expected the columns path and pid, but there is no {name}; it has {found}")
+    columns = {name: table[name].combine_chunks() for name in table.column_names}
+    for name in ("path", "pid", "split"):
+        if name in columns and columns[name].null_count:
+            row = columns[name].is_null().to_pylist().index(True)
+            raise InputError(f"{path}: row {row + 1} has no {name}")
+    pids, named = _labels(path, "pid", columns["pid"])
+    if (pids < JUNK).any():
+        raise InputError(f"{path}: a pid must be -1 (junk), 0 (distractor) or above, found {pids.min()}")
+    return (
+        Sightings(
+            pids,
+            camids=_labels(path, "camid", columns["camid"])[0] if "camid" in columns else None,
+            times=_seconds(path, columns["time"]) if "time" in columns else None,
+            files=np.array([str(f) for f in columns["path"].to_pylist()], dtype=object),
+            split=_texts(columns["split"]) if "split" in columns else None,
+        ),
+        named,
+    )
+
+
+def _texts(column: Any) -> NDArray[np.object_]:
+    return np.array([str(v).strip().lower() for v in column.to_pylist()], dtype=object)
+
+
+def _labels(path: Path, name: str, column: Any) -> tuple[NDArray[np.int64], dict[str, int]]:
+    """Numbers as they are, or names numbered; -1 where empty. And the numbers given to names."""
+    import pyarrow as pa
+
+    kind = pa.types
+    if kind.is_null(column.type):
+        return np.full(len(column), -1, dtype=np.int64), {}
+    values = column.to_pylist()
+    if kind.is_integer(column.type) or (
+        kind.is_floating(column.type) and all(v is None or float(v).is_integer() for v in values)
+    ):
+        return np.array([-1 if v is None else int(v) for v in values], dtype=np.int64), {}
+    if kind.is_dictionary(column.type) or kind.is_string(column.type) or kind.is_large_string(column.type):
+        texts = ["" if v is None else str(v).strip() for v in values]
+        if name == "pid" and "" in texts:
+            raise InputError(f"{path}: row {texts.index('') + 1} has no pid")
+        named = number_names(t for t in texts if t)
+        return np.array([named.get(t, -1) for t in texts], dtype=np.int64), named
+    raise InputError(f"{path}: column {name}: expected whole numbers or names, got {column.type}")
+
+
+def _seconds(path: Path, column: Any) -> NDArray[np.float64]:
+    """Seconds as they are, or those since 1970 of a date and time; NaN where empty."""
+    import pyarrow as pa
+
+    kind = pa.types
+    if kind.is_timestamp(column.type):
+        micros = column.cast(pa.timestamp("us", tz=column.type.tz), safe=False).cast(pa.int64()).to_pylist()
+        return np.array([np.nan if v is None else v / 1e6 for v in micros], dtype=np.float64)
+    if kind.is_integer(column.type) or kind.is_floating(column.type) or kind.is_null(column.type):
+        return np.array([np.nan if v is None else v for v in column.to_pylist()], dtype=np.float64)
+    raise InputError(
+        f"{path}: column time: expected seconds or a date and time like 2024-05-01 12:00:00, got {column.type}"
+    )
+
+
+def _resolved(files: NDArray[np.object_] | None, folder: Path) -> NDArray[np.object_] | None:
+    if files is None:
+        return None
+    # An empty path is "unknown" (a mask that a row does not have) and stays so.
+    return np.array([str(folder / f) if f else f for f in files], dtype=object)

@@ -1,0 +1,236 @@
+"""Pixels: every image decoded and resized once into a memory-mapped uint8 array, or decoded on the fly."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from reidentify.errors import ImageError, InputError, StorageError
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
+RESAMPLE = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+class Pixels(Protocol):
+    """Decoded images by number."""
+
+    size: Size
+
+    def __len__(self) -> int: ...
+
+    def read(self, indices: ArrayLike) -> NDArray[np.uint8]:
+        """The chosen images, n x H x W x 3, RGB."""
+        ...
+
+
+def decode(path: str | os.PathLike[str], size: Size | None = None, interpolation: str = "bilinear") -> NDArray[np.uint8]:
+    """Read one image as H x W x 3 uint8, RGB, resized to `size` if given.
+
+    Raises:
+        ImageError: the file is missing, truncated or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            return to_array(image, size, interpolation)
+    except FileNotFoundError:
+        raise ImageError(path, "no such file") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ImageError(path, str(error)) from None
+
+
+def to_array(image: Image.Image, size: Size | None, interpolation: str = "bilinear") -> NDArray[np.uint8]:
+    """A PIL image as H x W x 3 uint8, RGB, upright as its EXIF says, resized to `size` if given."""
+    rgb = ImageOps.exif_transpose(image).convert("RGB")
+    if size is not None and rgb.size != (size[1], size[0]):
+        rgb = rgb.resize((size[1], size[0]), RESAMPLE[interpolation])
+    return np.asarray(rgb)
+
+
+class DecodedOnTheFly:
+    """Images read from their files whenever they are asked for.
+
+    Args:
+        files: paths of the images.
+        size: height and width they are resized to.
+        interpolation: a key of `RESAMPLE`.
+    """
+
+    def __init__(self, files: Sequence[str], size: Size, interpolation: str = "bilinear") -> None:
+        self.files, self.size, self.interpolation = list(files), size, interpolation
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def read(self, indices: ArrayLike) -> NDArray[np.uint8]:
+        """The chosen images, n x H x W x 3, RGB."""
+        chosen = np.atleast_1d(np.asarray(indices))
+        if not len(chosen):
+            return np.empty((0, *self.size, 3), np.uint8)
+        return np.stack([decode(self.files[i], self.size, self.interpolation) for i in chosen])
+
+
+class PixelCache:
+    """Images decoded once. Open with `open_pixels`, which builds what is missing.
+
+    The array lies in `<folder>/<key>.u8`, and beside it `<key>.done` holds one byte per image, set once its pixels are
+    written, so that a killed build goes on where it stopped.
+    """
+
+    def __init__(self, path: Path, count: int, size: Size) -> None:
+        self.path, self.size = path, size
+        self._array = np.memmap(path, np.uint8, "r", shape=(count, *size, 3))
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    def read(self, indices: ArrayLike) -> NDArray[np.uint8]:
+        """The chosen images, n x H x W x 3, RGB."""
+        return np.asarray(self._array[np.atleast_1d(np.asarray(indices))])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "count": len(self), "size": self.size}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]  # worker processes map the file anew instead of copying it
+
+
+def cache_folder() -> Path:
+    """`$REIDENTIFY_CACHE`, else `~/.cache/reidentify`. What lies there can be deleted at any time."""
+    return Path(os.environ.get("REIDENTIFY_CACHE") or Path.home() / ".cache" / "reidentify")
+
+
+def open_pixels(
+    files: ArrayLike, size: Size, interpolation: str = "bilinear", folder: Path | None = None, progress: bool = True
+) -> Pixels:
+    """Every image of `files`, decoded once into the cache.
+
+    The cache is keyed by each file's path, size and modification time and by the target size, so a changed image is
+    decoded anew. Two processes may open the same images at once: one decodes, the other waits for it. If the array
+    would take half of the free disk or more, the images are decoded on the fly instead, with a warning.
+
+    Args:
+        files: N paths.
+        size: height and width.
+        interpolation: a key of `RESAMPLE`.
+        folder: where the cache lies; default `cache_folder() / "pixels"`.
+        progress: show a progress bar and say how much disk will be used.
+
+    Raises:
+        ImageError: an image cannot be read (with several: the first is named and the rest counted).
+        StorageError: the disk is full.
+    """
+    paths = [os.path.abspath(f) for f in np.asarray(files, dtype=object)]
+    if interpolation not in RESAMPLE:
+        raise InputError(f"interpolation must be one of {', '.join(RESAMPLE)}, got {interpolation!r}")
+    folder = folder or cache_folder() / "pixels"
+    path = folder / f"{_key(paths, size, interpolation)}.u8"
+    nbytes = len(paths) * size[0] * size[1] * 3
+    done = path.with_suffix(".done")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(path.with_suffix(".lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (path.exists() and path.stat().st_size == nbytes and done.exists()):
+                free = shutil.disk_usage(folder).free
+                if nbytes * 2 >= free:
+                    warnings.warn(
+                        f"the pixel cache would take {nbytes / 1e9:.2f} GB, half or more of the {free / 1e9:.2f} GB"
+                        f" free in {folder}: images are decoded on the fly, which is slower",
+                        stacklevel=2,
+                    )
+                    return DecodedOnTheFly(paths, size, interpolation)
+            _build(path, done, paths, size, interpolation, progress)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            for leftover in (path, done):
+                leftover.unlink(missing_ok=True)
+            raise StorageError(
+                f"the disk of {folder} is full: the pixel cache needs {nbytes / 1e6:.0f} MB; free some space or set"
+                " REIDENTIFY_CACHE to another disk"
+            ) from None
+        raise
+    return PixelCache(path, len(paths), size)
+
+
+def _key(paths: list[str], size: Size, interpolation: str) -> str:
+    digest = hashlib.sha256(f"1 {size} {interpolation}".encode())
+    for path in paths:
+        try:
+            stat = os.stat(path)
+        except OSError:
+            raise ImageError(path, "no such file") from None
+        digest.update(f"\n{path}\0{stat.st_size}\0{stat.st_mtime_ns}".encode())
+    return digest.hexdigest()[:32]
+
+
+def _build(path: Path, done: Path, paths: list[str], size: Size, interpolation: str, progress: bool) -> None:
+    """Decode what `done` does not list yet. Called with the lock held."""
+    stride, nbytes = size[0] * size[1] * 3, len(paths) * size[0] * size[1] * 3
+    if path.exists() and path.stat().st_size != nbytes:
+        done.unlink(missing_ok=True)
+    with _file(path) as pixels, _file(done) as flags:
+        if not nbytes:
+            return
+        # Reserved at once: a disk that fills up later can no longer end the run, and a write never meets a hole.
+        os.posix_fallocate(pixels, 0, nbytes)
+        os.posix_fallocate(flags, 0, len(paths))
+        todo = np.flatnonzero(np.frombuffer(os.pread(flags, len(paths), 0), np.uint8) == 0)
+        if not len(todo):
+            return
+        failed: list[ImageError] = []
+
+        def one(i: int) -> None:
+            try:
+                array = decode(paths[i], size, interpolation)
+            except ImageError as error:
+                failed.append(error)
+                return
+            os.pwrite(pixels, array.tobytes(), i * stride)
+            os.pwrite(flags, b"\1", i)
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            title = f"Decoding {len(paths):,} images to {size[0]}x{size[1]} ({nbytes / 1e6:,.0f} MB in {path.parent})"
+            for _ in _tracked(pool.map(one, todo.tolist()), len(todo), title, progress):
+                pass
+    if failed:
+        failed.sort(key=lambda error: error.path)
+        if len(failed) > 1:
+            raise InputError(f"{failed[0]}; {len(failed) - 1} more images cannot be read (`reidentify data check`)")
+        raise failed[0]
+
+
+@contextlib.contextmanager
+def _file(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _tracked(items: Iterator[None], total: int, title: str, progress: bool) -> Iterator[None]:
+    from rich.progress import track
+
+    from reidentify.data.console import console
+
+    return iter(track(items, title, total, console=console(), disable=not progress, transient=False))

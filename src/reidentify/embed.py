@@ -1,0 +1,255 @@
+"""Weights and pictures in, embeddings out."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from reidentify import zoo
+from reidentify.data.pixels import DecodedOnTheFly, Pixels, open_pixels, to_array
+from reidentify.errors import InputError, WeightsError
+from reidentify.models.catalogue import ModelSettings, build
+from reidentify.models.weights import Card, Preprocessing, card_path, load_state, read_state
+from reidentify.values import Embeddings, Sightings
+
+Picture: TypeAlias = "str | os.PathLike[str] | Image.Image | NDArray[np.uint8]"
+Run: TypeAlias = Callable[[Tensor, Tensor | None], Tensor]
+"""Normalised images B x 3 x H x W and cameras B (or None) -> embeddings B x D."""
+
+
+class Model:
+    """A network with what it takes to use it. Made by `load`.
+
+    Attributes:
+        card: what the weights are.
+        network: the torch module; None for a foreign file.
+        device: where it runs.
+    """
+
+    def __init__(self, run: Run, card: Card, device: torch.device, network: nn.Module | None = None) -> None:
+        self._run, self.card, self.device, self.network = run, card, device, network
+
+    def __repr__(self) -> str:
+        p = self.card.preprocessing
+        return f"Model({self.card.name}: {p.height}x{p.width} {p.channels} -> {self.card.embedding_dim}, {self.device})"
+
+    def embed(
+        self,
+        images: Picture | Sequence[Picture],
+        channels: Literal["rgb", "bgr"] = "rgb",
+        flip: bool | None = None,
+        scales: Sequence[float] = (1.0,),
+        batch_size: int = 64,
+    ) -> NDArray[np.float32]:
+        """Embed pictures of persons, one person each.
+
+        Args:
+            images: one or many of: a path, a PIL image, or an array H x W x 3 uint8.
+            channels: order of the channels in arrays; OpenCV gives "bgr". Files and PIL images have their own.
+            flip: average with the mirror image; None: as the card says.
+            scales: average over these enlargements of the input size.
+            batch_size: images per step.
+
+        Returns:
+            N x D, float32, rows of unit length: their dot product is the cosine similarity.
+
+        Raises:
+            ImageError: a file cannot be read.
+            InputError: an array has another shape or type.
+        """
+        if channels not in ("rgb", "bgr"):
+            raise InputError(f"channels must be rgb or bgr, got {channels!r}")
+        many = list(images) if isinstance(images, (list, tuple)) else [images]
+        pixels = _Pictures(many, channels, self._size, self.card.preprocessing.interpolation)
+        return self._vectors(pixels, None, flip, scales, batch_size, progress=False)
+
+    def embed_sightings(
+        self,
+        sightings: Sightings,
+        flip: bool | None = None,
+        scales: Sequence[float] = (1.0,),
+        batch_size: int = 64,
+        cache: bool = True,
+        progress: bool = True,
+    ) -> Embeddings:
+        """Embed every row; a tracklet is the mean of its frames' embeddings.
+
+        Args:
+            sightings: rows with `files`.
+            flip: average with the mirror image; None: as the card says.
+            scales: average over these enlargements of the input size.
+            batch_size: frames per step.
+            cache: decode once into the pixel cache, so that the next network need not.
+            progress: show progress bars.
+
+        Returns:
+            Vectors of unit length.
+        """
+        if sightings.files is None:
+            raise InputError("these sightings name no files, so there is nothing to embed")
+        size, interpolation = self._size, self.card.preprocessing.interpolation
+        files = sightings.files
+        pixels: Pixels = DecodedOnTheFly(list(files), size, interpolation)
+        if cache:
+            pixels = open_pixels(files, size, interpolation, progress=progress)
+        camids = None
+        if self.card.cameras and sightings.camids is not None:
+            camids = torch.from_numpy(sightings.camids[sightings.frame_rows()])
+        frames = self._vectors(pixels, camids, flip, scales, batch_size, progress)
+        if not sightings.is_images:
+            frames = np.add.reduceat(frames, sightings.offsets[:-1], axis=0)
+            frames /= np.linalg.norm(frames, axis=1, keepdims=True)
+        return Embeddings(frames, sightings)
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self.card.preprocessing.height, self.card.preprocessing.width
+
+    def _vectors(
+        self,
+        pixels: Pixels,
+        camids: Tensor | None,
+        flip: bool | None,
+        scales: Sequence[float],
+        batch_size: int,
+        progress: bool,
+    ) -> NDArray[np.float32]:
+        flip = self.card.flip if flip is None else flip
+        out = np.empty((len(pixels), self.card.embedding_dim), np.float32)
+        for rows in _tracked([*_chunks(len(pixels), batch_size)], progress):
+            images = torch.from_numpy(pixels.read(rows)).permute(0, 3, 1, 2).to(self.device)
+            cameras = None if camids is None else camids[rows].to(self.device)
+            out[rows] = self.describe(images, cameras, flip, scales).cpu().numpy()
+        return out
+
+    @torch.inference_mode()
+    def describe(
+        self, images: Tensor, camids: Tensor | None = None, flip: bool = False, scales: Sequence[float] = (1.0,)
+    ) -> Tensor:
+        """Embed RGB pixels, B x 3 x H x W uint8, on the model's device: B x D of unit length."""
+        total: Tensor | float = 0.0
+        for scale in scales:
+            shown = images
+            if scale != 1.0:
+                size = [round(n * scale) for n in images.shape[-2:]]
+                resized = F.interpolate(images.float(), size, mode="bilinear", antialias=True, align_corners=False)
+                shown = resized.round().clamp(0, 255).to(torch.uint8)
+            ready = self.card.preprocessing.apply(shown)
+            for view in (ready, ready.flip(-1)) if flip else (ready,):
+                total = total + self._run(view, camids).float()
+        assert isinstance(total, Tensor)
+        return F.normalize(total, dim=1)
+
+
+def load(
+    weights: str | os.PathLike[str], device: str | torch.device | None = None, preprocessing: Preprocessing | None = None
+) -> Model:
+    """Weights ready for use.
+
+    Args:
+        weights: the name of shipped weights (`reidentify.zoo.names()`), a run's folder, a `weights.safetensors` with
+            its card beside it, or a foreign network: an ONNX file or an OpenVINO IR (.xml).
+        device: e.g. "cuda:1"; None: the GPU if there is one, else the CPU. A foreign network runs on the CPU.
+        preprocessing: for a foreign network without a card (a .json beside it): what it expects. None: RGB, ImageNet
+            mean and standard deviation, size from the graph, and a warning that says so.
+
+    Raises:
+        WeightsError: nothing of that name; or the file does not fit its card.
+    """
+    name, path = os.fspath(weights), Path(weights)
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    path = path / "weights.safetensors" if path.is_dir() else path
+    if path.suffix in (".onnx", ".xml"):
+        return _foreign(path, preprocessing)
+    if not path.is_file():
+        shipped = zoo.path(name)
+        if shipped is None:
+            known = ", ".join(zoo.names())
+            raise WeightsError(f"{name}: no such file, and no shipped weights have that name ({known})")
+        path = shipped
+    if preprocessing is not None:
+        raise InputError(f"{path}: preprocessing is for foreign networks; these weights have theirs in their card")
+    card = Card.read(card_path(path))
+    try:
+        settings = ModelSettings(**card.architecture)
+    except TypeError as error:
+        raise WeightsError(f"{card_path(path)}: the architecture is not one of this version ({error})") from None
+    network = build(settings, cameras=card.cameras)
+    load_state(network, read_state(path, card), str(path))
+    network = network.eval().to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Model(lambda images, camids: network(images, camids).embedding, card, where, network)
+
+
+def _foreign(path: Path, preprocessing: Preprocessing | None) -> Model:
+    from reidentify.models.foreign import ForeignNetwork
+
+    card = Card.read(card_path(path)) if preprocessing is None and card_path(path).exists() else None
+    stated = preprocessing or (card.preprocessing if card else None)
+    network = ForeignNetwork(path, size=(stated.height, stated.width) if stated else None)
+    height, width = network.size
+    if stated is None:
+        stated = Preprocessing(height, width)
+        warnings.warn(
+            f"{path.name} comes without a card: taking RGB, ImageNet mean and standard deviation, {height}x{width} from"
+            " the graph, no flip",
+            stacklevel=3,
+        )
+    if card is None:
+        probe = network(torch.zeros(1, 3, height, width))
+        card = Card(path.stem, {}, stated, int(probe.shape[1]), "unknown", "unknown")
+    return Model(lambda images, _: torch.as_tensor(network(images)), card, torch.device("cpu"))
+
+
+class _Pictures:
+    """Pictures in memory or in files, read on demand."""
+
+    def __init__(self, pictures: list[Any], channels: str, size: tuple[int, int], interpolation: str) -> None:
+        self.pictures, self.channels, self.size, self.interpolation = pictures, channels, size, interpolation
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def read(self, indices: ArrayLike) -> NDArray[np.uint8]:
+        return np.stack([self._one(self.pictures[i]) for i in np.atleast_1d(np.asarray(indices))])
+
+    def _one(self, picture: Any) -> NDArray[np.uint8]:
+        if isinstance(picture, (str, os.PathLike)):
+            return DecodedOnTheFly([os.fspath(picture)], self.size, self.interpolation).read([0])[0]
+        if isinstance(picture, np.ndarray):
+            if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+                got = " x ".join(map(str, picture.shape))
+                raise InputError(f"an image array must be H x W x 3 uint8, got {got} {picture.dtype}")
+            rgb = picture if self.channels == "rgb" else picture[:, :, ::-1]
+            picture = Image.fromarray(np.ascontiguousarray(rgb))
+        if not isinstance(picture, Image.Image):
+            raise InputError(f"an image must be a path, a PIL image or an array, got {type(picture).__name__}")
+        return to_array(picture, self.size, self.interpolation)
+
+
+def _chunks(count: int, size: int) -> Iterator[NDArray[np.int64]]:
+    for start in range(0, count, size):
+        yield np.arange(start, min(start + size, count))
+
+
+def _tracked(chunks: list[NDArray[np.int64]], progress: bool) -> Iterable[NDArray[np.int64]]:
+    from rich.progress import track
+
+    from reidentify.data.console import console
+
+    return track(chunks, "Embedding", console=console(), disable=not progress)
+
+
+def with_scores(card: Card, scores: list[dict[str, Any]]) -> Card:
+    """The card with these scores added."""
+    return dataclasses.replace(card, scores=[*card.scores, *scores])

@@ -1,0 +1,71 @@
+"""From settings to a network: the one place where architectures have names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+
+from reidentify.models.backbone import timm_backbone
+from reidentify.models.baseline import Baseline
+from reidentify.models.osnet import OSNet
+from reidentify.models.pcb import PCB
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Which network. A setting that an architecture does not list is not used by it.
+
+    Args:
+        architecture: "baseline" (any timm backbone, global pooling, BN neck), "pcb" (horizontal parts) or "osnet".
+        backbone: baseline, pcb: name of a timm network.
+        init: where the weights start: "imagenet"; "random"; the name of shipped weights; or a path to
+            `weights.safetensors` of another run or to an OSNet checkpoint of torchreid. A classifier of other
+            identities is left out.
+        last_stride: baseline, pcb: 1 keeps the resolution of the last down-sampling stage, 2 leaves it.
+        pooling: baseline: "gap" (average), "gem" (generalised mean) or "max".
+        neck: baseline: "bnneck" or "none"; osnet: "bnneck" or "linear" (as published).
+        embedding_dim: baseline: size of a linear layer after the pooling, null for none; osnet: size of its last
+            linear layer; pcb: size of each part's reduced feature.
+        camera_embedding: baseline: a learned vector per training camera.
+        parts: pcb: number of horizontal stripes.
+        width: osnet: 1.0, 0.75, 0.5 or 0.25.
+        norm: osnet: "bn", "ibn" or "ain".
+        backbone_settings: baseline, pcb: passed to timm, e.g. {img_size: [256, 128]} for a vision transformer.
+    """
+
+    architecture: Literal["baseline", "pcb", "osnet"] = "baseline"
+    backbone: str = "resnet50"
+    init: str = "imagenet"
+    last_stride: Literal[1, 2] = 1
+    pooling: Literal["gap", "gem", "max"] = "gap"
+    neck: Literal["bnneck", "linear", "none"] = "bnneck"
+    embedding_dim: int | None = None
+    camera_embedding: bool = False
+    parts: int = 6
+    width: float = 1.0
+    norm: Literal["bn", "ibn", "ain"] = "bn"
+    backbone_settings: dict[str, Any] | None = None
+
+
+def build(settings: ModelSettings, num_classes: int = 0, cameras: int = 0, pretrained: bool = False) -> nn.Module:
+    """The network that `settings` describe.
+
+    Args:
+        settings: which network.
+        num_classes: training identities; 0 for a network that only embeds.
+        cameras: training cameras, used with `camera_embedding`.
+        pretrained: fetch the backbone's ImageNet weights.
+
+    Returns:
+        A module `network(images, camids=None) -> Output` with `embedding_dim`, the length of its embedding.
+    """
+    s = settings
+    if s.architecture == "osnet":
+        return OSNet(num_classes, s.width, s.norm, s.embedding_dim or 512, "linear" if s.neck == "linear" else "bnneck")
+    backbone = timm_backbone(s.backbone, pretrained, s.last_stride, **(s.backbone_settings or {}))
+    if s.architecture == "pcb":
+        return PCB(backbone, num_classes, parts=s.parts, reduced_dim=s.embedding_dim or 256)
+    neck = "none" if s.neck == "linear" else s.neck
+    return Baseline(backbone, num_classes, s.pooling, neck, s.embedding_dim, cameras if s.camera_embedding else 0)

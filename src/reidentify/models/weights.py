@@ -1,0 +1,210 @@
+"""Weights on disk: one safetensors file and, beside it, a card that says all one needs to use them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from reidentify.errors import WeightsError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What happens to an image before the network sees it. It travels with the weights.
+
+    Args:
+        height: rows the image is resized to.
+        width: columns the image is resized to.
+        mean: per channel, subtracted from pixels that were divided by `scale`.
+        std: per channel, divided by after that.
+        scale: pixel values are divided by this first; 255 maps to 0..1, 1 leaves 0..255.
+        channels: order in which the network wants them.
+        interpolation: of the resize.
+    """
+
+    height: int = 256
+    width: int = 128
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    scale: float = 255.0
+    channels: Literal["rgb", "bgr"] = "rgb"
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+
+    def apply(self, pixels: Tensor) -> Tensor:
+        """Normalise RGB pixels, ... x 3 x H x W: uint8, or floating point from 0 to 1."""
+        if pixels.dtype == torch.uint8:
+            pixels = pixels.float() / self.scale
+        elif self.scale != 255.0:
+            pixels = pixels * (255.0 / self.scale)
+        if self.channels == "bgr":
+            pixels = pixels.flip(-3)
+        mean, std = (torch.tensor(v, device=pixels.device).reshape(3, 1, 1) for v in (self.mean, self.std))
+        return (pixels - mean) / std
+
+
+@dataclass(frozen=True)
+class Card:
+    """What weights are.
+
+    Args:
+        name: how they are called.
+        architecture: settings of the network, as in a recipe's `model`.
+        preprocessing: what the network expects of an image.
+        embedding_dim: length of an embedding.
+        data: what they were trained on, initialisation included.
+        licence: terms that come with that data.
+        scores: one entry per evaluation: data, protocol, AP convention and values.
+        training: the recipe they were trained by.
+        cameras: cameras known to a camera embedding.
+        flip: whether the scores average an image with its mirror.
+        sha256: of the safetensors file.
+        version: of reidentify.
+    """
+
+    name: str
+    architecture: dict[str, Any]
+    preprocessing: Preprocessing
+    embedding_dim: int
+    data: str
+    licence: str
+    scores: list[dict[str, Any]] = field(default_factory=list)
+    training: dict[str, Any] = field(default_factory=dict)
+    cameras: int = 0
+    flip: bool = False
+    sha256: str = ""
+    version: str = ""
+
+    @staticmethod
+    def read(path: Path) -> Card:
+        """The card in a JSON file.
+
+        Raises:
+            WeightsError: no card, or not one of ours.
+        """
+        try:
+            raw = json.loads(path.read_text())
+            raw["preprocessing"] = Preprocessing(
+                **{k: tuple(v) if isinstance(v, list) else v for k, v in raw["preprocessing"].items()}
+            )
+            return Card(**raw)
+        except FileNotFoundError:
+            raise WeightsError(f"{path}: the card is missing; weights need it beside them to be used") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise WeightsError(f"{path}: not a card of reidentify's weights ({error})") from None
+
+
+def card_path(weights: Path) -> Path:
+    """`weights.safetensors` has its card in `weights.json`."""
+    return weights.with_suffix(".json")
+
+
+def save_weights(state: dict[str, Tensor], card: Card, path: Path, half: bool = False) -> Card:
+    """Write weights and card, each whole or not at all.
+
+    Args:
+        state: the network's state without the classifier.
+        card: its sha256 is filled in.
+        path: of the safetensors file.
+        half: store floating point in 16 bits.
+
+    Returns:
+        The card as written.
+    """
+    tensors = {k: (v.half() if half and v.is_floating_point() else v).contiguous().cpu() for k, v in state.items()}
+    content = save(tensors)
+    card = dataclasses.replace(card, sha256=hashlib.sha256(content).hexdigest())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _replace(path, content)
+    _replace(card_path(path), (json.dumps(dataclasses.asdict(card), indent=2, ensure_ascii=False) + "\n").encode())
+    return card
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_state(path: Path, card: Card | None = None) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, in 32 bits.
+
+    Raises:
+        WeightsError: no such file, not safetensors, or not the file the card was written for.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file")
+    if card is not None and card.sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != card.sha256:
+        raise WeightsError(f"{path}: the file is not the one its card describes (sha256 differs); get it again")
+    try:
+        state = load_file(path)
+    except Exception as error:  # safetensors raises a type of its own that it does not export
+        raise WeightsError(f"{path}: not a safetensors file ({error})") from None
+    return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+
+
+def without_classifier(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state of a network that only embeds: class scores of the training identities mean nothing elsewhere."""
+    return {k: v for k, v in state.items() if "classifier" not in k.split(".")}
+
+
+def load_state(network: nn.Module, state: dict[str, Tensor], origin: str, strict: bool = True) -> None:
+    """Load parameters into a network; a classifier of other identities is left out and said once.
+
+    Args:
+        network: to be filled.
+        state: tensors by name.
+        origin: named in messages.
+        strict: every parameter other than the classifier's must be there and fit. Not strict: the network may have a
+            neck that the weights lack, as when a checkpoint trained another way is the start of a training.
+
+    Raises:
+        WeightsError: weights of another architecture; it names the first difference.
+    """
+    own = network.state_dict()
+    classes = {k for k in own.keys() | state.keys() if "classifier" in k.split(".")}
+    other = [k for k in classes & own.keys() & state.keys() if own[k].shape != state[k].shape]
+    if other:
+        warnings.warn(
+            f"{origin} classifies {len(state[other[0]])} identities and this network {len(own[other[0]])}: the"
+            " classifier starts anew, everything else is loaded",
+            stacklevel=2,
+        )
+    state = {k: v for k, v in state.items() if k not in classes or (k in own and k not in other)}
+    wrong = [k for k in state if k in own and own[k].shape != state[k].shape]
+    if wrong:
+        k = wrong[0]
+        raise WeightsError(
+            f"{origin} are weights of another architecture: {k} is {_shape(state[k])} there and {_shape(own[k])} here"
+        )
+    fitting = {k: v for k, v in state.items() if k in own}
+    missing = [k for k in own if k not in fitting and k not in classes and not k.endswith("num_batches_tracked")]
+    extra = [k for k in state if k not in own]
+    if strict and (missing or extra):
+        raise WeightsError(
+            f"{origin} are weights of another architecture: "
+            + (f"{missing[0]} is missing" if missing else f"{extra[0]} is unknown here")
+            + f" ({len(missing)} missing, {len(extra)} unknown)"
+        )
+    if not any(k not in classes for k in fitting):
+        raise WeightsError(f"{origin} are weights of another architecture: no parameter has the name of one here")
+    network.load_state_dict(fitting, strict=False)
+
+
+def _shape(tensor: Tensor) -> str:
+    return " x ".join(map(str, tensor.shape)) or "a scalar"

@@ -1,0 +1,285 @@
+"""CMC, mAP in both conventions and mINP, from the ranks of the matches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from reidentify.errors import InputError
+from reidentify.ranking.distance import Floats, as_array, blocks
+from reidentify.ranking.matches import UNKNOWN, Lists, Matches, match
+from reidentify.ranking.protocol import MARKET1501, Protocol
+from reidentify.ranking.results import CameraPairs, Result
+from reidentify.values import DISTRACTOR, JUNK
+
+if TYPE_CHECKING:
+    import torch
+
+
+def score(
+    distances: ArrayLike | torch.Tensor,
+    query_pids: ArrayLike,
+    gallery_pids: ArrayLike,
+    query_camids: ArrayLike | None = None,
+    gallery_camids: ArrayLike | None = None,
+    protocol: Protocol = MARKET1501,
+    *,
+    seed: int = 0,
+) -> Result:
+    """Score a matrix of distances.
+
+    Of equal distances the earlier gallery row ranks first. What is ignored, and what each score means, is said by
+    `matches.match` and by `Result`.
+
+    Args:
+        distances: Q x G, the smaller the nearer; an array or a tensor. It is read, never changed.
+        query_pids, gallery_pids: Q and G integers; -1 is junk and 0 a distractor.
+        query_camids, gallery_camids: Q and G integers, -1 where unknown.
+        protocol: the rule.
+        seed: of the draws, where the protocol draws its gallery.
+
+    Raises:
+        InputError: shapes that do not fit, NaN among the distances, missing cameras, or no query with a match.
+    """
+    matches = match(query_pids, gallery_pids, query_camids, gallery_camids, protocol)
+    matrix = as_array(distances)
+    expected = (len(matches.query_pids), len(matches.gallery_pids))
+    if matrix.shape != expected:
+        raise InputError(f"distances: expected {expected[0]} x {expected[1]} (query x gallery), got {matrix.shape}")
+    ranking = Ranking(matches, seed)
+    for rows in blocks(*expected):
+        ranking.add(rows, matrix[rows])
+    return ranking.result()
+
+
+@dataclass(frozen=True, eq=False)
+class Ranks:
+    """Where the matches stand in every ranking list.
+
+    A query has one list, or one for each draw of the gallery: list i is of query `i // draws`.
+
+    Args:
+        lists: per list, the 0-based ranks of its matches, rising, counted without ignored rows.
+        rows: the gallery row of each of them, in the order of `lists.values`.
+        draws: lists per query.
+    """
+
+    lists: Lists
+    rows: NDArray[np.int64]
+    draws: int = 1
+
+    def precision(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """At each match: precision down to it (plain), and the mean of that and the precision just above it.
+
+        The second integrates the precision-recall curve by the trapezoid rule, as the toolkit of Market-1501 does
+        (Zheng et al., ICCV 2015): with `i` matches above rank r, precision goes from i / r (1 at the very top)
+        to (i + 1) / (r + 1). M, float64 each.
+        """
+        ranks = self.lists.values
+        before = np.arange(len(ranks)) - self.lists.offsets[:-1][self.lists.owners()]
+        plain = (before + 1) / (ranks + 1)
+        above = np.where(ranks > 0, before / np.maximum(ranks, 1), 1.0)
+        return plain, (above + plain) / 2
+
+
+class Ranking:
+    """Gathers the ranks of the matches from blocks of distances, in any order, and scores them at the end.
+
+    Args:
+        matches: who is right and who is ignored.
+        seed: of the draws, where the protocol draws its gallery.
+
+    Raises:
+        InputError: no query has a match.
+    """
+
+    def __init__(self, matches: Matches, seed: int = 0) -> None:
+        matches.require()
+        self._matches = matches
+        self._draws = None if matches.protocol.shots is None else _Draws(matches, matches.protocol.shots, seed)
+        repeats = 1 if self._draws is None else self._draws.repeats
+        lengths = matches.positives.lengths
+        if self._draws is not None:
+            lengths = np.minimum(lengths, self._draws.shots)
+        offsets = np.concatenate([[0], np.cumsum(np.repeat(lengths, repeats))])
+        # -1 until the block that holds the query has come.
+        self._ranks = Ranks(Lists(np.full(offsets[-1], -1), offsets), np.empty(offsets[-1], np.int64), repeats)
+
+    def add(self, queries: slice, distances: ArrayLike | torch.Tensor) -> None:
+        """Take the distances of some queries to the whole gallery: len(queries) x G, read and not changed.
+
+        Raises:
+            InputError: another shape, or NaN (query and gallery row are named).
+        """
+        block, matches = as_array(distances), self._matches
+        rows = range(len(matches.query_pids))[queries]
+        if block.shape != (len(rows), len(matches.gallery_pids)):
+            expected = f"{len(rows)} x {len(matches.gallery_pids)}"
+            raise InputError(f"distances: expected a block of {expected} (query x gallery), got {block.shape}")
+        if np.isnan(block.min()):
+            row, column = np.argwhere(np.isnan(block))[0]
+            raise InputError(f"distances: NaN between query row {rows[row]} and gallery row {column}")
+        lists = self._ranks.lists
+        for query, given in zip(rows, block):
+            positives = matches.positives[query]
+            if not len(positives):
+                continue
+            distances_left = given.copy()
+            # NaN is neither below nor equal to anything, so what is ignored is never counted.
+            distances_left[matches.junk] = np.nan
+            distances_left[matches.ignored[query]] = np.nan
+            for draw in range(self._ranks.draws):
+                here = slice(*lists.offsets[query * self._ranks.draws + draw :][:2])
+                if self._draws is None:
+                    lists.values[here], self._ranks.rows[here] = rank(distances_left, positives)
+                else:
+                    drawn, chosen = self._draws.gallery(query, draw)
+                    lists.values[here], order = rank(distances_left[drawn], chosen)
+                    self._ranks.rows[here] = drawn[order]
+
+    def result(self) -> Result:
+        """The scores of all queries.
+
+        Raises:
+            InputError: the distances of a query with a match were never added.
+        """
+        ranks, matches = self._ranks, self._matches
+        missing = ranks.lists.values < 0
+        if missing.any():
+            query = ranks.lists.owners()[np.argmax(missing)] // ranks.draws
+            raise InputError(f"the distances of query row {query} were not added")
+        lengths = ranks.lists.lengths
+        valid = lengths > 0
+        plain, trapezoid = (_mean_of_lists(p, ranks.lists) for p in ranks.precision())
+        inp, first = np.full(len(lengths), np.nan), np.zeros(len(lengths), np.int64)
+        inp[valid] = lengths[valid] / (ranks.lists.values[ranks.lists.offsets[1:][valid] - 1] + 1)
+        first[valid] = ranks.lists.values[ranks.lists.offsets[:-1][valid]] + 1
+
+        def per_query(values: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.asarray(values.reshape(-1, ranks.draws).mean(axis=1))
+
+        return Result(
+            protocol=matches.protocol,
+            gallery=len(matches.gallery_pids),
+            pids=matches.query_pids,
+            camids=matches.query_camids,
+            matches=lengths[:: ranks.draws],
+            ap=per_query(plain),
+            ap_trapezoid=np.nan_to_num(per_query(trapezoid)),
+            inp=per_query(inp),
+            first_rank=first if ranks.draws == 1 else first.reshape(-1, ranks.draws),
+            camera_pairs=_camera_pairs(ranks, matches),
+        )
+
+
+def rank(distances: Floats, positives: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """0-based ranks of the matches in one row of distances, without ordering the row.
+
+    Args:
+        distances: G; NaN where a row is ignored.
+        positives: at least one gallery row, in rising order, none of them ignored.
+
+    Returns:
+        The ranks, rising, and the gallery rows that hold them. Of equal distances the earlier row ranks first.
+    """
+    positives = positives[np.argsort(distances[positives], kind="stable")]
+    at = distances[positives]
+    # Only what lies no farther than the farthest match is sorted: a few hundred values in a trained network.
+    near = np.sort(distances[distances <= at[-1]])
+    ranks, up_to = near.searchsorted(at, "left"), near.searchsorted(at, "right")
+    for i in np.flatnonzero(up_to - ranks > 1):  # a tie: of those at the same distance, the earlier rows go first
+        ranks[i] += np.count_nonzero(distances[: positives[i]] == at[i])
+    return ranks, positives
+
+
+class _Draws:
+    """Galleries of a few rows per identity, drawn anew `repeats` times.
+
+    A draw puts the rows of every identity in a random order, and a query sees the first `shots` of each identity that
+    its rule allows. Distractors are nobody's identity and all stay.
+    """
+
+    def __init__(self, matches: Matches, shots: int, seed: int) -> None:
+        self.shots, self.repeats = shots, matches.protocol.repeats
+        self._matches = matches
+        count, rng = len(matches.gallery_pids), np.random.default_rng(seed)
+        self._priority = [rng.permutation(count) for _ in range(self.repeats)]
+        self._seen: dict[tuple[int, int], NDArray[np.int64]] = {}
+
+    def gallery(self, query: int, draw: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The gallery rows that a query sees, in order, and the places of its matches among them."""
+        matches, priority = self._matches, self._priority[draw]
+        camera = UNKNOWN
+        if matches.protocol.other_camera_shots and matches.query_camids is not None:
+            camera = int(matches.query_camids[query])
+        if (draw, camera) not in self._seen:
+            self._seen[draw, camera] = self._drawn(priority, camera)
+        drawn = self._seen[draw, camera]
+        positives = matches.positives[query]
+        own = np.sort(positives[np.argsort(priority[positives])[: self.shots]])
+        others = drawn[matches.gallery_pids[drawn] != matches.query_pids[query]]
+        rows = np.sort(np.concatenate([others, own]))
+        return rows, np.searchsorted(rows, own)
+
+    def _drawn(self, priority: NDArray[np.int64], camera: int) -> NDArray[np.int64]:
+        pids, cameras = self._matches.gallery_pids, self._matches.gallery_camids
+        allowed = pids != JUNK
+        if camera != UNKNOWN and cameras is not None:
+            allowed = allowed & (cameras != camera)
+        rows = np.flatnonzero(allowed)
+        rows = rows[np.lexsort((priority[rows], pids[rows]))]
+        _, first, counts = np.unique(pids[rows], return_index=True, return_counts=True)
+        place = np.arange(len(rows)) - np.repeat(first, counts)
+        return np.asarray(rows[(place < self.shots) | (pids[rows] == DISTRACTOR)])
+
+
+def _mean_of_lists(values: NDArray[np.float64], lists: Lists) -> NDArray[np.float64]:
+    """The mean of each list's values; NaN for an empty list."""
+    with np.errstate(invalid="ignore"):
+        return np.bincount(lists.owners(), values, minlength=len(lists)) / lists.lengths
+
+
+def _camera_pairs(ranks: Ranks, matches: Matches) -> CameraPairs | None:
+    """Rank-1 and mAP of each query camera against the matches of each gallery camera.
+
+    The matches that other cameras hold are ignored, as junk is, and every wrong answer stays. So the pairs take
+    nothing but the ranks that are known already.
+    """
+    query_camids, gallery_camids = matches.query_camids, matches.gallery_camids
+    if query_camids is None or gallery_camids is None:
+        return None
+    query_cameras, gallery_cameras = (np.unique(c[c != UNKNOWN]) for c in (query_camids, gallery_camids))
+    owners, cameras = ranks.lists.owners(), gallery_camids[ranks.rows]
+    before = np.arange(len(owners)) - ranks.lists.offsets[:-1][owners]
+    known = np.flatnonzero((query_camids[owners // ranks.draws] != UNKNOWN) & (cameras != UNKNOWN))
+    # A new list for each old list and camera; a stable sort keeps the ranks rising within it.
+    order = known[np.lexsort((cameras[known], owners[known]))]
+    keys = np.stack([owners[order], cameras[order]], axis=1)
+    starts = np.flatnonzero(np.concatenate([[True], (keys[1:] != keys[:-1]).any(axis=1)])[: len(keys)])
+    offsets = np.append(starts, len(keys))
+    place = np.arange(len(order)) - np.repeat(starts, np.diff(offsets))
+    lists = Lists(ranks.lists.values[order] - (before[order] - place), offsets)
+    plain, _ = Ranks(lists, ranks.rows[order]).precision()
+    ap, hit = _mean_of_lists(plain, lists), lists.values[starts] == 0
+
+    queries = keys[starts, 0] // ranks.draws
+    shape = len(query_cameras), len(gallery_cameras)
+    row = np.searchsorted(query_cameras, query_camids[queries])
+    cell = row * shape[1] + np.searchsorted(gallery_cameras, keys[starts, 1])
+
+    def total(cells: NDArray[np.int64], weights: NDArray[np.float64] | None = None) -> NDArray[Any]:
+        return np.bincount(cells, weights, minlength=shape[0] * shape[1]).reshape(shape)
+
+    lists_of_cell = total(cell)
+    distinct = np.unique(np.stack([queries, cell]), axis=1)[1]
+    with np.errstate(invalid="ignore"):
+        return CameraPairs(
+            query_cameras,
+            gallery_cameras,
+            total(distinct).astype(np.int64),
+            rank1=total(cell, hit.astype(np.float64)) / lists_of_cell,
+            mAP=total(cell, ap) / lists_of_cell,
+        )

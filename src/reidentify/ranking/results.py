@@ -1,0 +1,238 @@
+"""The Result: scores, the values of every query, and the protocol that made them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import textwrap
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reidentify.errors import InputError
+from reidentify.ranking.protocol import PROTOCOLS, Protocol
+from reidentify.values import _read_parquet, _write_parquet
+
+METRICS, PER_QUERY = "metrics.json", "per_query.parquet"
+_COLUMNS = ("pids", "camids", "matches", "ap", "ap_trapezoid", "inp", "first_rank")
+
+
+@dataclass(frozen=True, eq=False)
+class CameraPairs:
+    """Scores of each query camera against the matches of each gallery camera.
+
+    The matches that other cameras hold are ignored and every wrong answer stays, whatever its camera; so each
+    pair is ranked in the gallery of the whole benchmark. (The toolkit of Market-1501 ranks a pair within the rows of
+    that one gallery camera: evaluate `gallery[gallery.sightings.camids == c]` for that.)
+
+    Args:
+        query_cameras: A, int64, sorted.
+        gallery_cameras: B, int64, sorted.
+        queries: A x B, int64. Queries with a match in that camera.
+        rank1, mAP: A x B, float64, fractions; NaN where there are no queries.
+    """
+
+    query_cameras: NDArray[np.int64]
+    gallery_cameras: NDArray[np.int64]
+    queries: NDArray[np.int64]
+    rank1: NDArray[np.float64]
+    mAP: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What an evaluation found. Scores are fractions, not percent.
+
+    `mAP`, `mINP` and `cmc` average over the queries that have a match (the valid ones); `mAP_trapezoid` is the
+    official convention of Market-1501 and MARS, which averages over all, with 0 for a query without a match.
+    Where the protocol draws its gallery, the values of a query are means over the draws.
+
+    Args:
+        protocol: the rule that made the scores.
+        gallery: number of gallery rows, G.
+        pids: Q, int64. Identity of each query.
+        camids: Q, int64, or None. Camera of each query.
+        matches: Q, int64. Matches of each query.
+        ap: Q, float64. Mean precision at the matches; NaN without any.
+        ap_trapezoid: Q, float64. Area under the precision-recall curve by the trapezoid rule; 0 without a match.
+        inp: Q, float64. Matches divided by the rank of the last one (Ye et al., "Deep Learning for Person
+            Re-identification", TPAMI 2021, section 4.1); NaN without any.
+        first_rank: Q, int64. Rank of the first match, from 1; 0 without any. Q x draws where the protocol draws.
+        camera_pairs: None where cameras are unknown.
+    """
+
+    protocol: Protocol
+    gallery: int
+    pids: NDArray[np.int64]
+    camids: NDArray[np.int64] | None
+    matches: NDArray[np.int64]
+    ap: NDArray[np.float64]
+    ap_trapezoid: NDArray[np.float64]
+    inp: NDArray[np.float64]
+    first_rank: NDArray[np.int64]
+    camera_pairs: CameraPairs | None = None
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """Which queries have a match. Q, bool."""
+        return self.matches > 0
+
+    @property
+    def queries(self) -> int:
+        """Number of queries."""
+        return len(self.matches)
+
+    @property
+    def valid_queries(self) -> int:
+        """Number of queries that have a match."""
+        return int(self.valid.sum())
+
+    @cached_property
+    def mAP(self) -> float:
+        """Mean of `ap` over the valid queries."""
+        return float(self.ap[self.valid].mean())
+
+    @cached_property
+    def mAP_trapezoid(self) -> float:
+        """Mean of `ap_trapezoid` over all queries."""
+        return float(self.ap_trapezoid.mean())
+
+    @cached_property
+    def mINP(self) -> float:
+        """Mean of `inp` over the valid queries."""
+        return float(self.inp[self.valid].mean())
+
+    @cached_property
+    def cmc(self) -> NDArray[np.float64]:
+        """Share of valid queries whose first match is among the first 1, 2, ..., G. G, float64."""
+        first = self.first_rank[self.valid].reshape(-1)
+        found: NDArray[np.float64] = np.cumsum(np.bincount(first, minlength=self.gallery + 1)[1:]) / len(first)
+        return found
+
+    def rank(self, k: int) -> float:
+        """Share of valid queries whose first match is among the first `k`, for any k from 1."""
+        if k < 1:
+            raise InputError(f"rank(k): k counts from 1, got {k}")
+        return float(self.cmc[min(k, self.gallery) - 1])
+
+    @property
+    def rule(self) -> str:
+        """The rule of the protocol in words."""
+        return self.protocol.rule
+
+    def summary(self) -> dict[str, float | int | str]:
+        """The scores by name, as in `metrics.json`."""
+        ranks = {f"rank{k}": self.rank(k) for k in (1, 5, 10)}
+        return {
+            "mAP": self.mAP, "mAP_trapezoid": self.mAP_trapezoid, "mINP": self.mINP, **ranks,
+            "protocol": self.protocol.name, "rule": self.rule,
+            "queries": self.queries, "valid_queries": self.valid_queries, "gallery": self.gallery,
+        }  # fmt: skip
+
+    def __repr__(self) -> str:
+        scores = f"mAP {self.mAP:.4f}, rank-1 {self.rank(1):.4f}"
+        return f"Result({self.protocol.name}: {scores}, {self.valid_queries} of {self.queries} queries)"
+
+    def __str__(self) -> str:
+        """The scores as a table in percent, with what each averages and the rule in words."""
+        rows = [
+            ("mAP", self.mAP, "plain: mean precision at the matches"),
+            ("mAP trapezoid", self.mAP_trapezoid, "official Market-1501: trapezoid rule, over all queries"),
+            ("mINP", self.mINP, "matches / rank of the last one"),
+            *((f"rank-{k}", self.rank(k), "") for k in (1, 5, 10)),
+        ]
+        table = [f"  {name:<14}{100 * value:6.2f} %   {note}".rstrip() for name, value, note in rows]
+        valid = f"{self.valid_queries:,} with a match, over which the scores average"
+        head = f"{self.protocol.name}: {self.gallery:,} gallery rows, {self.queries:,} queries ({valid})"
+        rule = textwrap.fill(self.rule, 96, initial_indent="  Rule: ", subsequent_indent="  ")
+        return "\n".join([head, *table, rule])
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write `per_query.parquet`, then `metrics.json`, into `folder`, which is made if need be."""
+        import pyarrow as pa
+
+        columns: dict[str, Any] = {}
+        for name in _COLUMNS:
+            if (values := getattr(self, name)) is not None:
+                flat = pa.array(values.reshape(-1))
+                columns[name] = flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+        columns["valid"] = pa.array(self.valid)
+        folder = Path(folder)
+        _write_parquet(pa.table(columns), folder / PER_QUERY)
+        settings = dataclasses.asdict(self.protocol)
+        del settings["name"], settings["rule"]
+        content = {**self.summary(), "protocol_settings": settings, "camera_pairs": _pairs_to_json(self.camera_pairs)}
+        _write_text(folder / METRICS, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+    @staticmethod
+    def load(folder: str | os.PathLike[str]) -> Result:
+        """Read what `save` wrote; `folder` may also name the `metrics.json` in it.
+
+        Raises:
+            InputError: a file is missing or is not of a Result.
+        """
+        path = Path(folder)
+        path = path if path.name == METRICS else path / METRICS
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            name, rule, gallery = content["protocol"], content["rule"], int(content["gallery"])
+            known = PROTOCOLS.get(name)
+            protocol = Protocol(name, rule, **content["protocol_settings"])
+            pairs = _pairs_from_json(content["camera_pairs"])
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}): give the folder of an evaluation") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: not the metrics of an evaluation ({error!r}): evaluate again") from None
+        table = _read_parquet(path.with_name(PER_QUERY))
+        missing = [c for c in _COLUMNS if c not in table.column_names and c != "camids"]
+        if missing:
+            raise InputError(f"{path.with_name(PER_QUERY)}: columns {', '.join(missing)} are missing: evaluate again")
+        columns = {}
+        for column in table.column_names:
+            array = table[column].combine_chunks()
+            width = array.type.list_size if hasattr(array.type, "list_size") else None
+            flat = (array if width is None else array.flatten()).to_numpy(zero_copy_only=False)
+            columns[column] = flat if width is None else flat.reshape(-1, width)
+        values: dict[str, Any] = {c: columns.get(c) for c in _COLUMNS}
+        return Result(protocol=known if known == protocol else protocol, gallery=gallery, **values, camera_pairs=pairs)
+
+
+def _pairs_to_json(pairs: CameraPairs | None) -> dict[str, Any] | None:
+    if pairs is None:
+        return None
+    cells = [
+        {
+            "query_camera": int(pairs.query_cameras[a]), "gallery_camera": int(pairs.gallery_cameras[b]),
+            "queries": int(pairs.queries[a, b]), "rank1": float(pairs.rank1[a, b]), "mAP": float(pairs.mAP[a, b]),
+        }
+        for a, b in np.argwhere(pairs.queries > 0)
+    ]  # fmt: skip
+    cameras = {"query_cameras": pairs.query_cameras.tolist(), "gallery_cameras": pairs.gallery_cameras.tolist()}
+    return {**cameras, "pairs": cells}
+
+
+def _pairs_from_json(content: dict[str, Any] | None) -> CameraPairs | None:
+    if content is None:
+        return None
+    sides = tuple(np.array(content[side], np.int64) for side in ("query_cameras", "gallery_cameras"))
+    shape = len(sides[0]), len(sides[1])
+    pairs = CameraPairs(sides[0], sides[1], np.zeros(shape, np.int64), np.full(shape, np.nan), np.full(shape, np.nan))
+    for cell in content["pairs"]:
+        at = tuple(np.searchsorted(side, cell[k]) for side, k in zip(sides, ("query_camera", "gallery_camera")))
+        pairs.queries[at], pairs.rank1[at], pairs.mAP[at] = cell["queries"], cell["rank1"], cell["mAP"]
+    return pairs
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Write beside the target and rename, so that a reader never meets half a file."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,120 @@
+"""The training step, the optimiser and its schedule, under pytorch-lightning."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from reidentify.errors import ReidentifyError
+from reidentify.models.weights import Preprocessing
+from reidentify.training.objective import Objective, predicted
+from reidentify.training.recipe import OptimiserSettings, Recipe
+from reidentify.values import Batch
+
+_HEAD = ("neck", "classifier", "heads")
+
+
+class EmbeddingTraining(pl.LightningModule):
+    """Trains a network on images.
+
+    Args:
+        network: returns an Output.
+        objective: losses of an Output.
+        recipe: everything else.
+        preprocessing: of the network.
+    """
+
+    def __init__(self, network: nn.Module, objective: Objective, recipe: Recipe, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.network, self.objective, self.recipe, self.preprocessing = network, objective, recipe, preprocessing
+
+    def on_train_epoch_start(self) -> None:
+        """What a step draws depends on seed, epoch, step and process alone, so that a resumed run draws the same."""
+        torch.manual_seed(hash_seed(self.recipe.run.seed, self.current_epoch, self.global_rank))
+        frozen = self.current_epoch < self.recipe.optimiser.freeze
+        for name, parameter in self.network.named_parameters():
+            if not _is_head(name):
+                parameter.requires_grad_(not frozen)
+
+    def training_step(self, batch: Batch, step: int) -> Tensor:
+        """One batch, augmented on the training device."""
+        seed = hash_seed(self.recipe.run.seed, self.current_epoch, self.global_rank, step)
+        fill = torch.tensor(self.preprocessing.mean) * self.preprocessing.scale / 255
+        batch = self.recipe.augment(batch, torch.Generator().manual_seed(seed), fill)
+        images = self.preprocessing.apply(batch.pixels[:, 0]).contiguous(memory_format=torch.channels_last)
+        output = self.network(images, batch.camids)
+        losses = self.objective(output, batch.labels)
+        total = torch.stack(list(losses.values())).sum()
+        if not torch.isfinite(total):
+            values = ", ".join(f"{k} {float(v):.3g}" for k, v in losses.items())
+            raise ReidentifyError(
+                f"the loss is not finite at epoch {self.current_epoch}, step {step} ({values}): lower optimiser.lr, set"
+                " optimiser.clip, or train with run.precision=32-true"
+            )
+        log = {f"loss/{k}": v.detach() for k, v in losses.items()} | {"loss/total": total.detach()}
+        if output.logits is not None:
+            log["accuracy"] = (predicted(output.logits) == batch.labels).float().mean()
+        self.log_dict(log, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch))
+        self.log("accuracy_", log.get("accuracy", total.new_zeros(())), prog_bar=True, logger=False)
+        self.log("loss_", log["loss/total"], prog_bar=True, logger=False)
+        return total
+
+    def validation_step(self, images: Tensor, step: int) -> Tensor:
+        """Embeddings of uint8 images, B x 3 x H x W, of unit length."""
+        views = [images, images.flip(-1)] if self.recipe.run.flip else [images]
+        total = torch.stack([self.network(self.preprocessing.apply(view)).embedding.float() for view in views]).sum(0)
+        return F.normalize(total, dim=1)
+
+    def configure_optimizers(self) -> Any:
+        """Two groups, the backbone and the head, and a factor per step."""
+        s = self.recipe.optimiser
+        head = [p for n, p in self._trained() if _is_head(n)] + list(self.objective.parameters())
+        body = [p for n, p in self._trained() if not _is_head(n)]
+        groups = [{"params": body, "lr": s.lr * s.backbone_lr}, {"params": head, "lr": s.lr}]
+        groups = [g for g in groups if g["params"]]
+        optimiser: torch.optim.Optimizer
+        if s.kind == "sgd":
+            optimiser = torch.optim.SGD(
+                groups, momentum=s.momentum, nesterov=s.momentum > 0, weight_decay=s.weight_decay
+            )
+        else:
+            kind = torch.optim.AdamW if s.kind == "adamw" else torch.optim.Adam
+            optimiser = kind(groups, weight_decay=s.weight_decay, amsgrad=s.amsgrad)
+        steps = int(self.trainer.estimated_stepping_batches) // s.epochs
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: lr_factor(s, step / max(1, steps)))
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Every parameter that is ever trained; those of a frozen start are, later. A BN neck's shift never is."""
+        for name, parameter in self.network.named_parameters():
+            if parameter.requires_grad or not _is_head(name):
+                yield name, parameter
+
+
+def _is_head(name: str) -> bool:
+    return any(part in _HEAD for part in name.split("."))
+
+
+def lr_factor(settings: OptimiserSettings, epoch: float) -> float:
+    """What the learning rate is multiplied by at a (fractional) epoch."""
+    s = settings
+    if epoch < s.warmup:  # rise first: fresh layers would tear the pretrained ones apart
+        return s.warmup_start + (1 - s.warmup_start) * epoch / s.warmup
+    if s.schedule == "multistep":  # fall at the milestones
+        return s.gamma ** sum(epoch >= m for m in s.milestones)
+    progress = min(1.0, (epoch - s.warmup) / max(1e-9, s.epochs - s.warmup))  # or follow half a cosine to the end
+    return s.final_lr + (1 - s.final_lr) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def hash_seed(*numbers: int) -> int:
+    """One 63-bit seed from several numbers, so that (1, 2) and (2, 1) draw differently."""
+    seed = 0
+    for number in numbers:
+        seed = (seed * 6364136223846793005 + number + 1442695040888963407) % 2**63
+    return seed

@@ -1,0 +1,240 @@
+"""A training from a recipe to weights: run folder, resume, selection, card."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import nn
+
+import reidentify
+from reidentify import zoo
+from reidentify.data.benchmark import Benchmark
+from reidentify.data.console import console
+from reidentify.data.pixels import open_pixels
+from reidentify.embed import Model
+from reidentify.errors import InputError, WeightsError
+from reidentify.models.catalogue import build
+from reidentify.models.convert import load_torchreid, state_from_onnx
+from reidentify.models.weights import (
+    Card,
+    Preprocessing,
+    load_state,
+    read_state,
+    save_weights,
+    without_classifier,
+)
+from reidentify.training.history import History
+from reidentify.training.loader import Loader, TrainingRows
+from reidentify.training.module import EmbeddingTraining
+from reidentify.training.objective import Objective
+from reidentify.training.recipe import Recipe
+from reidentify.training.validation import Validation
+
+WEIGHTS = "weights.safetensors"
+
+
+def train(recipe: Recipe, benchmark: Benchmark, out: str | os.PathLike[str], progress: bool = True) -> Path:
+    """Train an embedding network.
+
+    Args:
+        recipe: what to do.
+        benchmark: its `train` rows are trained on, less the identities that `recipe.input.holdout` sets aside; its
+            query and gallery are looked at once, when the training is over, for the scores in the card.
+        out: run folder. A new one is made; one that holds an unfinished run of the same recipe and data is resumed.
+        progress: show progress bars.
+
+    Returns:
+        The path of `weights.safetensors`; its card, the recipe, the curves, TensorBoard's log and, if there are query
+        and gallery, `metrics.json` lie beside it.
+
+    Raises:
+        InputError: the folder holds anything else.
+        ReidentifyError: the loss is not finite.
+    """
+    folder, s = Path(out), recipe.run
+    _claim(folder, recipe, benchmark)
+    pl.seed_everything(s.seed, workers=True, verbose=False)
+    rows, held = (benchmark.train, None)
+    if recipe.input.holdout:
+        rows, held = benchmark.holdout(recipe.input.holdout, s.seed)
+    if not len(rows):
+        raise InputError(f"{benchmark.name} has no training rows")
+    size, interpolation = (recipe.input.height, recipe.input.width), recipe.input.interpolation
+    data = TrainingRows(rows, open_pixels(rows.files, size, interpolation, progress=progress))
+    network, preprocessing = _network(recipe, data)
+    objective = Objective(recipe.loss, len(data.identities), network.embedding_dim)  # type: ignore[arg-type]
+    module = EmbeddingTraining(network, objective, recipe, preprocessing)
+    validation = Validation(held, preprocessing, progress) if held is not None else None
+
+    checkpoints = folder / "checkpoints"
+    trainer = _trainer(recipe, folder, validation, progress)
+    last = checkpoints / "last.ckpt"
+    if last.exists() and trainer.is_global_zero:
+        console().print(f"resuming from {last}", highlight=False)
+    trainer.fit(
+        module,
+        datamodule=Loader(data, recipe, validation),
+        ckpt_path=last if last.exists() else None,
+        weights_only=False,  # our own checkpoint: optimiser, callbacks and all
+    )
+    if not trainer.is_global_zero:
+        return folder / WEIGHTS
+    best = checkpoints / "best.ckpt"
+    if s.select == "best" and best.exists():
+        module.load_state_dict(torch.load(best, map_location="cpu", weights_only=False)["state_dict"])
+    return _finish(folder, recipe, benchmark, held, data, network, preprocessing, progress)
+
+
+def _claim(folder: Path, recipe: Recipe, benchmark: Benchmark) -> None:
+    """Take a new folder, or one with an unfinished run of the same recipe and data."""
+    mine = {"recipe": dataclasses.asdict(recipe), "data": benchmark.name, "rows": len(benchmark.train)}
+    text = json.dumps(mine, indent=2) + "\n"
+    stated = folder / "recipe.json"
+    if stated.exists():
+        if (folder / WEIGHTS).exists():
+            raise InputError(f"{folder} holds a finished run; give another folder with --out")
+        if stated.read_text() != text:
+            raise InputError(
+                f"{folder} holds a run of another recipe or data (differing: {_difference(json.loads(stated.read_text()), mine)});"
+                " give another folder with --out"
+            )
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} exists and is no run of this program; give another folder with --out")
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        stated.write_text(text)
+
+
+def _difference(a: Any, b: Any, prefix: str = "") -> str:
+    """The first key in which two run descriptions differ."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in [*b, *(k for k in a if k not in b)]:
+            if a.get(key) != json.loads(json.dumps(b.get(key))):
+                return _difference(a.get(key), b.get(key), f"{prefix}{key}.")
+    return prefix.rstrip(".")
+
+
+def _network(recipe: Recipe, data: TrainingRows) -> tuple[nn.Module, Preprocessing]:
+    cameras = 0 if data.cameras is None else len(data.cameras)
+    model, init = recipe.model, recipe.model.init
+    if model.architecture == "osnet" and init == "imagenet":
+        raise InputError(
+            "model.init: there are no ImageNet weights of OSNet to fetch; use random, the name of shipped weights"
+            f" ({', '.join(zoo.names())}), or the path of a torchreid checkpoint"
+        )
+    network = build(model, len(data.identities), cameras, pretrained=init == "imagenet")
+    if init not in ("imagenet", "random"):
+        path = zoo.path(init) or Path(init)
+        state = read_state(path) if path.suffix == ".safetensors" else None
+        if path.suffix == ".onnx":
+            state = state_from_onnx(path)
+        if state is None:
+            if not path.is_file():
+                raise WeightsError(
+                    f"model.init: {init} is neither a file nor shipped weights ({', '.join(zoo.names())})"
+                )
+            state = load_torchreid(path)
+        load_state(network, without_classifier(state), init, strict=False)
+    preprocessing = Preprocessing(recipe.input.height, recipe.input.width, interpolation=recipe.input.interpolation)
+    return network.to(memory_format=torch.channels_last), preprocessing  # type: ignore[call-overload]
+
+
+def _trainer(recipe: Recipe, folder: Path, validation: Validation | None, progress: bool) -> pl.Trainer:
+    s, o = recipe.run, recipe.optimiser
+    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # Said by Lightning of choices that are made on purpose here.
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
+    warnings.filterwarnings("ignore", ".*The number of training batches.*is smaller than the logging interval.*")
+    checkpoints = folder / "checkpoints"
+    keep: dict[str, Any] = {"dirpath": checkpoints, "enable_version_counter": False}
+    callbacks: list[Callback] = [EMAWeightAveraging(decay=o.ema)] if o.ema else []
+    callbacks += [validation] if validation else []
+    callbacks += [
+        History(folder),
+        ModelCheckpoint(
+            filename="last", every_n_epochs=s.checkpoint_every, save_on_train_epoch_end=True, save_top_k=1, **keep
+        ),
+    ]
+    if validation and s.select == "best":
+        callbacks.append(ModelCheckpoint(filename="best", monitor="validation/mAP", mode="max", **keep))
+    if progress and console().is_terminal:
+        callbacks.append(RichProgressBar(leave=False))
+    return pl.Trainer(
+        accelerator=s.accelerator,
+        devices=s.devices if s.accelerator != "cpu" or s.devices != "auto" else 1,
+        num_nodes=s.nodes,
+        # Layers that a freeze leaves out of a step would make plain DDP wait for their gradients.
+        strategy="ddp_find_unused_parameters_true" if o.freeze and (s.devices not in ("auto", 1) or s.nodes > 1) else "auto",
+        precision=s.precision,
+        max_epochs=o.epochs,
+        gradient_clip_val=o.clip or None,
+        check_val_every_n_epoch=s.evaluate_every,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        callbacks=callbacks,
+        logger=TensorBoardLogger(str(folder), name="", version="tensorboard"),
+        enable_progress_bar=progress and console().is_terminal,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+
+
+def _finish(
+    folder: Path,
+    recipe: Recipe,
+    benchmark: Benchmark,
+    held: Benchmark | None,
+    data: TrainingRows,
+    network: nn.Module,
+    preprocessing: Preprocessing,
+    progress: bool,
+) -> Path:
+    """Score the network once on held-out identities and on the test split, and write weights and card."""
+    facts = benchmark.facts
+    start = recipe.model.init if recipe.model.init in ("imagenet", "random") else f"weights {recipe.model.init}"
+    settings = dataclasses.asdict(recipe.model)
+    if recipe.model.architecture != "osnet":
+        settings["init"] = "random"  # the card's own weights replace whatever the backbone started from
+    card = Card(
+        name=folder.name,
+        architecture=settings,
+        preprocessing=preprocessing,
+        embedding_dim=int(network.embedding_dim),  # type: ignore[arg-type]
+        data=f"{benchmark.name}: {len(data)} images of {len(data.identities)} identities; started from {start}",
+        licence=facts.licence if facts else "that of the training images, which are the user's own",
+        training=dataclasses.asdict(recipe),
+        cameras=0 if data.cameras is None or not recipe.model.camera_embedding else len(data.cameras),
+        flip=recipe.run.flip,
+        version=reidentify.__version__,
+    )
+    device = torch.device("cuda" if torch.cuda.is_available() and recipe.run.accelerator != "cpu" else "cpu")
+    network = network.eval().to(device)
+    model = Model(lambda images, camids: network(images, camids).embedding, card, device, network)
+    scores = []
+    for test in (held, benchmark):
+        if test is None or not len(test.query) or not len(test.gallery):
+            continue
+        result = reidentify.evaluate(
+            model.embed_sightings(test.query, progress=progress),
+            model.embed_sightings(test.gallery, progress=progress),
+            test.protocol,
+        )
+        scores.append({"data": test.name, **result.summary()})
+        if test is benchmark:
+            result.save(folder)
+            print(result)
+    card = dataclasses.replace(card, scores=scores)
+    save_weights(without_classifier(network.state_dict()), card, folder / WEIGHTS)
+    return folder / WEIGHTS
