@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reidentify import zoo
+from reidentify.data.console import tracked
 from reidentify.data.pixels import DecodedOnTheFly, Pixels, open_pixels, to_array
 from reidentify.errors import InputError, WeightsError
 from reidentify.models.catalogue import ModelSettings, build
@@ -127,7 +127,8 @@ class Model:
     ) -> NDArray[np.float32]:
         flip = self.card.flip if flip is None else flip
         out = np.empty((len(pixels), self.card.embedding_dim), np.float32)
-        for rows in _tracked([*_chunks(len(pixels), batch_size)], progress):
+        chunks = [*_chunks(len(pixels), batch_size)]
+        for rows in tracked(chunks, len(chunks), "Embedding", progress):
             images = torch.from_numpy(pixels.read(rows)).permute(0, 3, 1, 2).to(self.device)
             cameras = None if camids is None else camids[rows].to(self.device)
             out[rows] = self.describe(images, cameras, flip, scales).cpu().numpy()
@@ -240,16 +241,3 @@ class _Pictures:
 def _chunks(count: int, size: int) -> Iterator[NDArray[np.int64]]:
     for start in range(0, count, size):
         yield np.arange(start, min(start + size, count))
-
-
-def _tracked(chunks: list[NDArray[np.int64]], progress: bool) -> Iterable[NDArray[np.int64]]:
-    from rich.progress import track
-
-    from reidentify.data.console import console
-
-    return track(chunks, "Embedding", console=console(), disable=not progress)
-
-
-def with_scores(card: Card, scores: list[dict[str, Any]]) -> Card:
-    """The card with these scores added."""
-    return dataclasses.replace(card, scores=[*card.scores, *scores])

@@ -26,6 +26,17 @@ DISTRACTOR = 0
 """`pids` value of a person (or background) outside the identities: a wrong answer for every query."""
 
 
+def _chosen(index: Index, count: int) -> NDArray[np.int64]:
+    """Row numbers out of a mask, a slice or integers."""
+    rows = np.arange(count)
+    if isinstance(index, slice):
+        return rows[index]
+    array = np.asarray(index)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "bui"):
+        raise InputError(f"rows: expected a mask, a slice or a list of integers, got {index!r}")
+    return rows[array] if array.size else rows[:0]
+
+
 def _column(name: str, values: ArrayLike | None, dtype: Any, shape: tuple[int | None, ...]) -> NDArray[Any] | None:
     """`values` as a contiguous array of `dtype`, or InputError naming the expected and the actual shape."""
     if values is None:
@@ -140,9 +151,7 @@ class Sightings:
 
     def __getitem__(self, index: Index) -> Sightings:
         """The rows chosen by a mask, a slice or integers, with their frames."""
-        rows = np.arange(len(self))[np.asarray(index) if not isinstance(index, slice) else index]
-        if rows.ndim != 1:
-            raise InputError(f"rows: expected a mask, a slice or a list of integers, got {index!r}")
+        rows = _chosen(index, len(self))
         lengths = self.lengths[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         taken = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
@@ -268,7 +277,7 @@ class Embeddings:
 
     def __getitem__(self, index: Index) -> Embeddings:
         """The rows chosen by a mask, a slice or integers."""
-        rows = np.arange(len(self))[np.asarray(index) if not isinstance(index, slice) else index]
+        rows = _chosen(index, len(self))
         return Embeddings(self.vectors[rows], self.sightings[rows])
 
     def save(self, path: str | os.PathLike[str]) -> None:

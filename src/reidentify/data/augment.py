@@ -156,7 +156,10 @@ class Augment:
 
 def _overlap(shift: int, size: int) -> tuple[slice, slice]:
     """Where `size` pixels moved by `shift` land, and where they come from."""
-    return slice(max(0, shift), size + min(0, shift)), slice(max(0, -shift), size + min(0, -shift))
+    def within(position: int) -> int:
+        return min(max(position, 0), size)
+
+    return slice(within(shift), within(size + shift)), slice(within(-shift), within(size - shift))
 
 
 def mirrored_joints(count: int) -> list[int]:

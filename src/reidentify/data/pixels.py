@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from reidentify.data.console import say, tracked
 from reidentify.errors import ImageError, InputError, StorageError
 
 Size = tuple[int, int]
@@ -208,9 +209,10 @@ def _build(path: Path, done: Path, paths: list[str], size: Size, interpolation: 
             os.pwrite(pixels, array.tobytes(), i * stride)
             os.pwrite(flags, b"\1", i)
 
+        if progress:
+            say(f"decoding {len(paths):,} images to {size[0]}x{size[1]}: {nbytes / 1e6:,.0f} MB in {path.parent}")
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            title = f"Decoding {len(paths):,} images to {size[0]}x{size[1]} ({nbytes / 1e6:,.0f} MB in {path.parent})"
-            for _ in _tracked(pool.map(one, todo.tolist()), len(todo), title, progress):
+            for _ in tracked(pool.map(one, todo.tolist()), len(todo), "Decoding", progress):
                 pass
     if failed:
         failed.sort(key=lambda error: error.path)
@@ -226,11 +228,3 @@ def _file(path: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _tracked(items: Iterator[None], total: int, title: str, progress: bool) -> Iterator[None]:
-    from rich.progress import track
-
-    from reidentify.data.console import console
-
-    return iter(track(items, title, total, console=console(), disable=not progress, transient=False))

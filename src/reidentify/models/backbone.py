@@ -73,6 +73,7 @@ def timm_backbone(name: str, pretrained: bool = False, last_stride: int = 1, **s
     if wheel is not None:
         _load_in_order(network, wheel)
     backbone = Backbone(network)
+    _drop_unused(backbone)
     if last_stride == 1:
         _keep_last_resolution(backbone, name)
     return backbone
@@ -107,8 +108,7 @@ def _keep_last_resolution(backbone: Backbone, name: str) -> None:
 
     strided = (nn.Conv2d, nn.AvgPool2d, nn.MaxPool2d)
     hooks = [m.register_forward_hook(note) for m in backbone.modules() if isinstance(m, strided)]
-    size = getattr(getattr(backbone.network, "patch_embed", None), "img_size", None) or (128, 128)
-    before = _probe(backbone, size)
+    before = _probe(backbone)
     for hook in hooks:
         hook.remove()
     if len(hooks) == 1 and shapes[next(iter(shapes))][1] == before:
@@ -120,16 +120,32 @@ def _keep_last_resolution(backbone: Backbone, name: str) -> None:
             cast(Any, module).stride = (1, 1) if isinstance(module, nn.Conv2d) else 1
     wanted = torch.Size(2 * n for n in before)
     try:
-        after = _probe(backbone, size)
+        after = _probe(backbone)
     except RuntimeError:
         after = None
     if after != wanted:
         raise InputError(f"last_stride 1 cannot be had with {name}: its last down-sampling is no strided layer; use 2")
 
 
-@torch.no_grad()
-def _probe(backbone: Backbone, size: tuple[int, int]) -> torch.Size:
+def _drop_unused(backbone: Backbone) -> None:
+    """Some networks keep layers that only their own classifier reads. They would never learn, and parallel training
+    would wait for their gradients."""
+    _probe(backbone, grad=True)
+    for parent in list(backbone.modules()):
+        for name, child in list(parent.named_children()):
+            parameters = list(child.parameters())
+            if parameters and all(p.grad is None for p in parameters):
+                setattr(parent, name, nn.Identity())
+    backbone.zero_grad(set_to_none=True)
+
+
+def _probe(backbone: Backbone, grad: bool = False) -> torch.Size:
+    """Height and width of the feature map of one blank image, in evaluation mode."""
+    size = getattr(getattr(backbone.network, "patch_embed", None), "img_size", None) or (128, 128)
     training = backbone.training
-    shape = backbone.eval()(torch.zeros(1, 3, *size)).shape[-2:]
+    with torch.set_grad_enabled(grad):
+        maps = backbone.eval()(torch.zeros(1, 3, *size))
+        if grad:
+            maps.sum().backward()
     backbone.train(training)
-    return shape
+    return maps.shape[-2:]

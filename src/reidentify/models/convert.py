@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 
 from reidentify.errors import InputError, WeightsError
 from reidentify.models.osnet import OSNet
-from reidentify.models.weights import load_state, read_state
+from reidentify.models.weights import Card, Preprocessing, load_state, save_weights, without_classifier
 
 State = dict[str, Tensor]
 
@@ -309,3 +309,27 @@ def _copy(ours: _Layer, theirs: _Layer) -> None:
 
 def _sorted(colours: Iterable[Any]) -> tuple[Any, ...]:
     return tuple(sorted(colours))
+
+
+def convert(source: Path, out: Path) -> Path:
+    """Turn an OSNet made elsewhere into weights with a card.
+
+    Args:
+        source: an ONNX file, or a checkpoint of torchreid.
+        out: the safetensors file to write.
+
+    Returns:
+        `out`.
+    """
+    network = osnet_of(state_from_onnx(source) if source.suffix == ".onnx" else load_torchreid(source))
+    settings = {
+        "architecture": "osnet",
+        "init": "random",
+        "width": network.width,
+        "norm": network.norm,
+        "neck": "linear",
+        "embedding_dim": network.embedding_dim,
+    }
+    card = Card(out.stem, settings, Preprocessing(), network.embedding_dim, f"as {source.name}", f"as {source.name}")
+    save_weights(without_classifier(network.state_dict()), card, out)
+    return out

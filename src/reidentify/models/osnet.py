@@ -127,6 +127,7 @@ class OSNet(nn.Module):
 
     Attributes:
         embedding_dim: D.
+        width, norm: as given.
 
     Raises:
         InputError: a setting is none of those above.
@@ -164,6 +165,7 @@ class OSNet(nn.Module):
                 layers += [nn.BatchNorm1d(feature_dim), nn.ReLU(inplace=True)]
             self.fc = nn.Sequential(*layers)
         self.embedding_dim = c4 if feature_dim is None else feature_dim
+        self.width, self.norm = width, norm
         self.classifier = nn.Linear(self.embedding_dim, num_classes) if num_classes and neck == "linear" else None
         self._initialise()
         self.neck = BNNeck(self.embedding_dim, num_classes) if neck == "bnneck" else None

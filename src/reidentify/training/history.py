@@ -9,7 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from reidentify.data.console import console
+from reidentify.data.console import say
 
 _PANELS = (("loss", "loss/"), ("accuracy", "accuracy"), ("held-out identities", "validation/"), ("learning rate", "lr"))
 
@@ -50,7 +50,7 @@ class History(pl.Callback):
         said = [f"{k.removeprefix('loss/').removeprefix('validation/')} {v:.3f}" for k, v in values.items() if "/" in k]
         accuracy = [f"accuracy {values['accuracy']:.3f}"] if "accuracy" in values else []
         line = f"epoch {values['epoch']}/{trainer.max_epochs}  " + "  ".join([*said, *accuracy])
-        console().print(f"{line}  lr {values['lr']:.2e}  {values['seconds']:.0f} s", highlight=False)
+        say(f"{line}  lr {values['lr']:.2e}  {values['seconds']:.0f} s")
         self._write()
 
     def _validated(self, trainer: pl.Trainer) -> bool:

@@ -17,7 +17,8 @@ from reidentify.training.objective import Objective, predicted
 from reidentify.training.recipe import OptimiserSettings, Recipe
 from reidentify.values import Batch
 
-_HEAD = ("neck", "classifier", "heads")
+# Layers that no pretrained backbone has: they learn at the full rate and during a freeze.
+_HEAD = ("neck", "classifier", "heads", "reduce", "camera")
 
 
 class EmbeddingTraining(pl.LightningModule):

@@ -223,7 +223,7 @@ def recipe_of(raw: Mapping[str, Any]) -> Recipe:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Recipe)
     try:
-        return Recipe(**vars(parser.instantiate_classes(parser.parse_object(dict(raw)))))
+        return Recipe(**vars(parser.instantiate(parser.parse_object(dict(raw)))))
     except ArgumentError as error:
         message = " ".join(str(error).split()).removeprefix("Parser key ")
         raise RecipeError(re.sub(r"<class '(\w+)'>", r"\1", message)) from None

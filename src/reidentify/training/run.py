@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
@@ -19,10 +20,11 @@ from torch import nn
 import reidentify
 from reidentify import zoo
 from reidentify.data.benchmark import Benchmark
-from reidentify.data.console import console
+from reidentify.data.console import console, say
 from reidentify.data.pixels import open_pixels
 from reidentify.embed import Model
 from reidentify.errors import InputError, WeightsError
+from reidentify.models.batchnorm import refit_batch_norms
 from reidentify.models.catalogue import build
 from reidentify.models.convert import load_torchreid, state_from_onnx
 from reidentify.models.weights import (
@@ -41,6 +43,7 @@ from reidentify.training.recipe import Recipe
 from reidentify.training.validation import Validation
 
 WEIGHTS = "weights.safetensors"
+DESCRIPTION = "recipe.json"
 
 
 def train(recipe: Recipe, benchmark: Benchmark, out: str | os.PathLike[str], progress: bool = True) -> Path:
@@ -62,7 +65,10 @@ def train(recipe: Recipe, benchmark: Benchmark, out: str | os.PathLike[str], pro
         ReidentifyError: the loss is not finite.
     """
     folder, s = Path(out), recipe.run
-    _claim(folder, recipe, benchmark)
+    stated = {"recipe": dataclasses.asdict(recipe), "data": benchmark.name, "rows": len(benchmark.train)}
+    description = json.dumps(stated, indent=2) + "\n"
+    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+        _check_folder(folder, description)
     pl.seed_everything(s.seed, workers=True, verbose=False)
     rows, held = (benchmark.train, None)
     if recipe.input.holdout:
@@ -76,11 +82,14 @@ def train(recipe: Recipe, benchmark: Benchmark, out: str | os.PathLike[str], pro
     module = EmbeddingTraining(network, objective, recipe, preprocessing)
     validation = Validation(held, preprocessing, progress) if held is not None else None
 
+    # Only now that everything the run needs has been read and built is anything written.
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / DESCRIPTION).write_text(description)
     checkpoints = folder / "checkpoints"
     trainer = _trainer(recipe, folder, validation, progress)
     last = checkpoints / "last.ckpt"
     if last.exists() and trainer.is_global_zero:
-        console().print(f"resuming from {last}", highlight=False)
+        say(f"resuming from {last}")
     trainer.fit(
         module,
         datamodule=Loader(data, recipe, validation),
@@ -95,31 +104,27 @@ def train(recipe: Recipe, benchmark: Benchmark, out: str | os.PathLike[str], pro
     return _finish(folder, recipe, benchmark, held, data, network, preprocessing, progress)
 
 
-def _claim(folder: Path, recipe: Recipe, benchmark: Benchmark) -> None:
-    """Take a new folder, or one with an unfinished run of the same recipe and data."""
-    mine = {"recipe": dataclasses.asdict(recipe), "data": benchmark.name, "rows": len(benchmark.train)}
-    text = json.dumps(mine, indent=2) + "\n"
-    stated = folder / "recipe.json"
-    if stated.exists():
-        if (folder / WEIGHTS).exists():
-            raise InputError(f"{folder} holds a finished run; give another folder with --out")
-        if stated.read_text() != text:
-            raise InputError(
-                f"{folder} holds a run of another recipe or data (differing: {_difference(json.loads(stated.read_text()), mine)});"
-                " give another folder with --out"
-            )
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} exists and is no run of this program; give another folder with --out")
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-        stated.write_text(text)
+def _check_folder(folder: Path, description: str) -> None:
+    """The folder must be new, or hold an unfinished run of the same description."""
+    stated = folder / DESCRIPTION
+    if not stated.exists():
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError(f"{folder} exists and is no run of this program; give another folder with --out")
+        return
+    if (folder / WEIGHTS).exists():
+        raise InputError(f"{folder} holds a finished run; give another folder with --out")
+    if stated.read_text() != description:
+        where = _difference(json.loads(stated.read_text()), json.loads(description))
+        raise InputError(
+            f"{folder} holds a run of another recipe or data ({where} differs); give another folder with --out"
+        )
 
 
 def _difference(a: Any, b: Any, prefix: str = "") -> str:
     """The first key in which two run descriptions differ."""
     if isinstance(a, dict) and isinstance(b, dict):
-        for key in [*b, *(k for k in a if k not in b)]:
-            if a.get(key) != json.loads(json.dumps(b.get(key))):
+        for key in dict.fromkeys([*b, *a]):
+            if a.get(key) != b.get(key):
                 return _difference(a.get(key), b.get(key), f"{prefix}{key}.")
     return prefix.rstrip(".")
 
@@ -146,6 +151,10 @@ def _network(recipe: Recipe, data: TrainingRows) -> tuple[nn.Module, Preprocessi
             state = load_torchreid(path)
         load_state(network, without_classifier(state), init, strict=False)
     preprocessing = Preprocessing(recipe.input.height, recipe.input.width, interpolation=recipe.input.interpolation)
+    if init.endswith(".onnx"):
+        rows = np.random.default_rng(recipe.run.seed).permutation(len(data))[:512]
+        images = torch.from_numpy(data.pixels.read(rows)).permute(0, 3, 1, 2)
+        refit_batch_norms(network, preprocessing.apply(images))
     return network.to(memory_format=torch.channels_last), preprocessing  # type: ignore[call-overload]
 
 
@@ -157,6 +166,7 @@ def _trainer(recipe: Recipe, folder: Path, validation: Validation | None, progre
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
     warnings.filterwarnings("ignore", ".*The number of training batches.*is smaller than the logging interval.*")
+    parallel = s.nodes > 1 or (s.devices not in ("auto", 1) if s.accelerator == "cpu" else True)
     checkpoints = folder / "checkpoints"
     keep: dict[str, Any] = {"dirpath": checkpoints, "enable_version_counter": False}
     callbacks: list[Callback] = [EMAWeightAveraging(decay=o.ema)] if o.ema else []
@@ -176,12 +186,13 @@ def _trainer(recipe: Recipe, folder: Path, validation: Validation | None, progre
         devices=s.devices if s.accelerator != "cpu" or s.devices != "auto" else 1,
         num_nodes=s.nodes,
         # Layers that a freeze leaves out of a step would make plain DDP wait for their gradients.
-        strategy="ddp_find_unused_parameters_true" if o.freeze and (s.devices not in ("auto", 1) or s.nodes > 1) else "auto",
+        strategy="ddp_find_unused_parameters_true" if o.freeze and parallel else "auto",
         precision=s.precision,
         max_epochs=o.epochs,
         gradient_clip_val=o.clip or None,
         check_val_every_n_epoch=s.evaluate_every,
         num_sanity_val_steps=0,
+        limit_val_batches=None if validation else 0,
         use_distributed_sampler=False,
         callbacks=callbacks,
         logger=TensorBoardLogger(str(folder), name="", version="tensorboard"),

@@ -31,6 +31,7 @@ READERS = {
     "occluded-duke": "reidentify.data.benchmarks.occluded_duke",
     "occluded-reid": "reidentify.data.benchmarks.occluded_reid",
     "partial-reid": "reidentify.data.benchmarks.partial_reid",
+    "street": "reidentify.data.benchmarks.street",
 }
 """The module of each data set, imported when first asked for."""
 

@@ -1,0 +1,58 @@
+"""The rendered street: images, or tracklets, of people who never lived, with complete truth."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from reidentify.data.benchmark import Benchmark, Facts
+from reidentify.data.benchmarks import layout
+from reidentify.errors import InputError
+from reidentify.values import Sightings
+
+FORMAT = 1
+"""The layout of the folder that is understood here; `reidentify.street` writes it and describes it."""
+
+FACTS = Facts(
+    title="the street",
+    paper="rendered by reidentify.street; no paper",
+    licence="Apache-2.0, as the program that renders it; it shows no real person",
+    obtain="Render it: reidentify street --out DIR (about a minute on two cores).",
+    folder="street",
+    fps=10.0,
+    notes="All cameras share one clock. Keypoints (14 joints) and masks are exact, attributes complete; street.json"
+    " beside the tables names the attributes' values and holds the cameras' calibration. The variant tracklets holds"
+    " the same crops, one row per way of a person past a camera.",
+)
+VARIANTS = {"tracklets": replace(FACTS, title="the street, as tracklets")}
+
+
+def read(root: Path, variant: str | None, split: int) -> Benchmark:
+    """Read the street under `root / "street"`, or at `root` itself; variant `tracklets` reads its tracklets.
+
+    Raises:
+        InputError: no whole street is there, or one of another layout.
+    """
+    layout.no_splits(split, FACTS)
+    home = next((p for p in (root / FACTS.folder, root) if (p / "street.json").is_file()), None)
+    if home is None:
+        missing = root / FACTS.folder
+        raise InputError(f"{missing}: no rendered street is there; render it with: reidentify street --out {missing}")
+    try:
+        found = json.loads((home / "street.json").read_text())["format"]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{home / 'street.json'}: not the description of a rendered street") from None
+    if found != FORMAT:
+        raise InputError(
+            f"{home}: has layout {found} where {FORMAT} is understood; render anew: reidentify street --out DIR"
+        )
+    name = "sightings" if variant is None else "tracklets"
+    rows = Sightings.load(home / f"{name}.parquet")
+    if rows.files is None or rows.masks is None:
+        raise InputError(f"{home / name}.parquet: expected the columns files and masks")
+    files, masks = (np.array([str(home / f) for f in column], object) for column in (rows.files, rows.masks))
+    facts = FACTS if variant is None else VARIANTS[variant]
+    return Benchmark("street", rows.replace(files=files, masks=masks), facts=facts)

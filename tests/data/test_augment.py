@@ -1,0 +1,123 @@
+"""Augmentation: exact effects on small pictures, seeded draws, joints and masks moved along."""
+
+import pytest
+import torch
+
+from reidentify.data.augment import Augment, mirrored_joints
+from reidentify.errors import InputError
+from reidentify.values import Batch
+
+NOTHING = {"flip": 0.0, "pad": 0, "erase": 0.0}
+
+
+def batch(b: int = 8, t: int = 1, height: int = 16, width: int = 8) -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randint(1, 256, (b, t, 3, height, width), dtype=torch.uint8, generator=generator)
+    joints = torch.zeros(b, t, 14, 3)
+    joints[..., 0], joints[..., 1], joints[..., 2] = torch.arange(14) % width, torch.arange(14), 1
+    return Batch(pixels, torch.arange(b), keypoints=joints, masks=(pixels[:, :, 0] > 128).float())
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_without_anything_pixels_are_only_scaled() -> None:
+    given = batch()
+    out = Augment(**NOTHING)(given, seeded())
+    torch.testing.assert_close(out.pixels, given.pixels / 255)
+    assert out.pixels.dtype == torch.float32
+
+
+def test_flip_mirrors_pixels_masks_and_swaps_joints() -> None:
+    given = batch()
+    out = Augment(**NOTHING | {"flip": 1.0})(given, seeded())
+    torch.testing.assert_close(out.pixels, given.pixels.flip(-1) / 255)
+    torch.testing.assert_close(out.masks, given.masks.flip(-1))
+    # Joint 3 (right elbow, x = 3) and joint 6 (left elbow, x = 6): each becomes the other's mirror image.
+    assert out.keypoints[0, 0, 3].tolist() == [8 - 1 - 6, 6, 1]
+    assert out.keypoints[0, 0, 6].tolist() == [8 - 1 - 3, 3, 1]
+    assert out.keypoints[0, 0, 0].tolist() == [7, 0, 1]
+
+
+def test_flip_is_drawn_per_row() -> None:
+    given = batch(64)
+    out = Augment(**NOTHING | {"flip": 0.5})(given, seeded())
+    flipped = (out.pixels == given.pixels.flip(-1) / 255).flatten(1).all(1)
+    kept = (out.pixels == given.pixels / 255).flatten(1).all(1)
+    assert (flipped ^ kept).all()
+    assert 16 < flipped.sum() < 48
+
+
+def test_crop_shifts_everything_alike() -> None:
+    given = batch(32)
+    out = Augment(**NOTHING | {"pad": 3})(given, seeded())
+    shifts = set()
+    for i in range(32):
+        dx, dy = (out.keypoints[i, 0, 7, :2] - given.keypoints[i, 0, 7, :2]).int().tolist()
+        shifts.add((dx, dy))
+        want = torch.zeros(3, 16 + 6, 8 + 6)
+        want[:, 3 + dy : 3 + dy + 16, 3 + dx : 3 + dx + 8] = given.pixels[i, 0] / 255
+        torch.testing.assert_close(out.pixels[i, 0], want[:, 3:-3, 3:-3])
+        x, y = given.keypoints[i, 0, 0, :2].tolist()
+        inside = 0 <= x + dx < 8 and 0 <= y + dy < 16
+        assert out.keypoints[i, 0, 0, 2] == float(inside)
+    assert {dx for dx, _ in shifts} == {dy for _, dy in shifts} == set(range(-3, 4))
+
+
+def test_erasing_fills_one_box_of_the_asked_area() -> None:
+    given = batch(64, height=64, width=32)
+    fill = torch.tensor([0.0, 0.25, 0.5])
+    out = Augment(**NOTHING | {"erase": 1.0, "erase_area": (0.1, 0.3)})(given, seeded(), fill)
+    changed = (out.pixels != given.pixels / 255).any(2)[:, 0]  # pixel values start at 1, so black is always a change
+    for i in range(64):
+        rows, columns = torch.nonzero(changed[i], as_tuple=True)
+        h, w = rows.max() - rows.min() + 1, columns.max() - columns.min() + 1
+        assert changed[i].sum() == h * w
+        assert 0.08 < h * w / (64 * 32) < 0.33
+        torch.testing.assert_close(out.pixels[i, 0][:, changed[i]], fill[:, None].expand(-1, int(h * w)))
+
+
+def test_patches_come_from_another_row() -> None:
+    given = batch(16)
+    out = Augment(**NOTHING | {"patch": 1.0})(given, seeded()).pixels[:, 0]
+    own = given.pixels[:, 0] / 255
+    for i in range(16):
+        changed = (out[i] != own[i]).any(0)
+        donors = [j for j in range(16) if torch.equal(out[i][:, changed], own[j][:, changed])]
+        assert donors
+
+
+def test_colour_follows_the_drawn_factors() -> None:
+    given = batch(4)
+    grey = given.replace(pixels=torch.full_like(given.pixels, 100))
+    out = Augment(**NOTHING | {"brightness": 0.2})(grey, seeded()).pixels
+    assert out.flatten(1).std(1).max() < 1e-6
+    assert ((out > 0.8 * 100 / 255 - 1e-6) & (out < 1.2 * 100 / 255 + 1e-6)).all()
+    # Saturation and contrast leave a uniform grey as it is.
+    same = Augment(**NOTHING | {"saturation": 0.5, "contrast": 0.5})(grey, seeded()).pixels
+    torch.testing.assert_close(same, grey.pixels / 255, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("per_frame", [False, True])
+def test_one_draw_per_clip_or_per_frame(per_frame: bool) -> None:
+    one = batch(16)
+    clip = Batch(one.pixels.expand(-1, 6, -1, -1, -1).contiguous(), one.labels)
+    out = Augment(flip=0.5, pad=2, erase=0.5, brightness=0.3, per_frame=per_frame)(clip, seeded()).pixels
+    alike = (out == out[:, :1]).flatten(1).all(1)
+    assert alike.all() if not per_frame else not alike.any()
+
+
+def test_the_seed_decides() -> None:
+    augment, given = Augment(brightness=0.2, patch=0.3), batch()
+    torch.testing.assert_close(augment(given, seeded(3)).pixels, augment(given, seeded(3)).pixels, rtol=0, atol=0)
+    assert not torch.equal(augment(given, seeded(3)).pixels, augment(given, seeded(4)).pixels)
+
+
+def test_mirrored_joints_of_known_sets() -> None:
+    for count in (14, 17, 18):
+        order = mirrored_joints(count)
+        assert sorted(order) == list(range(count))
+        assert [order[j] for j in order] == list(range(count))
+    with pytest.raises(InputError, match="of 5 joints"):
+        mirrored_joints(5)

@@ -1,0 +1,56 @@
+"""Benchmark: its parts, and identities held out of training."""
+
+import numpy as np
+import pytest
+
+from reidentify import Benchmark, InputError, Sightings
+
+
+def market_like(cameras: bool = True) -> Benchmark:
+    """10 training identities with 3 rows in each of 2 cameras, one junk and one distractor row; 2 test identities."""
+    pids = np.concatenate([np.repeat(np.arange(1, 11), 6), [-1, 0], [20, 20, 21, 21]])
+    camids = np.concatenate([np.tile([1, 1, 1, 2, 2, 2], 10), [1, 2], [1, 2, 1, 2]])
+    split = np.array(["train"] * 62 + ["query", "gallery"] * 2, object)
+    return Benchmark("toy", Sightings(pids, camids=camids if cameras else None, split=split))
+
+
+def test_parts() -> None:
+    toy = market_like()
+    assert len(toy.train) == 60  # neither junk nor distractor
+    assert toy.query.pids.tolist() == [20, 21]
+    assert toy.gallery.camids.tolist() == [2, 2]
+
+
+def test_held_out_identities_are_not_trained_on() -> None:
+    rest, held = market_like().holdout(0.3, seed=1)
+    out = set(held.sightings.pids.tolist())
+    assert len(out) == 3
+    assert not out & set(rest.pids.tolist())
+    assert len(rest) == 42
+    # One query per identity and camera, everything else in the gallery.
+    assert len(held.query) == 6
+    assert len({*zip(held.query.pids.tolist(), held.query.camids.tolist())}) == 6
+    assert len(held.gallery) == 12
+    assert len(held.train) == 0
+    again = market_like().holdout(0.3, seed=1)[1]
+    assert again.sightings.pids.tolist() == held.sightings.pids.tolist()
+    assert set(market_like().holdout(0.3, seed=2)[1].sightings.pids.tolist()) != out
+
+
+def test_without_cameras_one_query_per_identity() -> None:
+    _, held = market_like(cameras=False).holdout(0.3)
+    assert sorted(held.query.pids.tolist()) == sorted(set(held.query.pids.tolist()))
+    assert len(held.query) == 3
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.2])
+def test_a_fraction_must_be_one(fraction: float) -> None:
+    with pytest.raises(InputError, match="between 0 and 1"):
+        market_like().holdout(fraction)
+
+
+def test_a_split_is_needed_and_known() -> None:
+    with pytest.raises(InputError, match="need a split"):
+        Benchmark("x", Sightings([1]))
+    with pytest.raises(InputError, match="found test"):
+        Benchmark("x", Sightings([1], split=["test"]))

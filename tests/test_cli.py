@@ -1,0 +1,114 @@
+"""The command line as a user meets it: what it prints, and one line for every mistake."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import draw_person
+
+from reidentify import Benchmark, Embeddings, cli
+
+
+def run(*arguments: object) -> tuple[int, list[str]]:
+    """Exit status and the lines on standard error of a real process."""
+    command = [sys.executable, "-m", "reidentify", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return done.returncode, done.stderr.strip().splitlines()
+
+
+@pytest.fixture
+def folder(people: Benchmark, tmp_path: Path) -> Path:
+    """The drawn people as a folder with Market-style names."""
+    for file in people.sightings.files:
+        shutil.copy(file, tmp_path)
+    return tmp_path
+
+
+def only_error(capsys, *arguments: object) -> str:
+    """The one line of a failing command."""
+    assert cli.main([str(a) for a in arguments]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+def test_mistakes_are_one_line_that_names_the_culprit(capsys, tmp_path: Path, folder: Path) -> None:
+    out = tmp_path / "out"
+    train = ("train", "demo", "--out", out)
+    assert "/nowhere" in only_error(capsys, *train, "--data", "market1501", "--root", "/nowhere")
+    assert "the nearest is market1501" in only_error(capsys, *train, "--data", "market1502")
+    assert "no recipe 'dmeo', did you mean 'demo'" in only_error(
+        capsys, "train", "dmeo", "--data", folder, "--out", out
+    )
+    assert "did you mean optimiser.epochs?" in only_error(
+        capsys, *train, "--data", folder, "--set", "optimiser.epoch=3"
+    )
+    (tmp_path / "table.csv").write_text("path,person\na.jpg,1\n")
+    assert "pid" in only_error(capsys, *train, "--data", tmp_path / "table.csv")
+    assert "embed" in only_error(capsys, "embed", "market-small")
+    assert "no shipped weights" in only_error(capsys, "embed", "nothing", folder, "-o", tmp_path / "x.parquet")
+    assert "invalid choice" in only_error(capsys, "trian")
+    assert "evaluate needs WEIGHTS" in only_error(capsys, "evaluate", "--out", out)
+    assert not out.exists()
+
+
+def test_a_truncated_picture_is_named_and_nothing_is_written(tmp_path: Path) -> None:
+    draw_person(1, 0, (64, 128)).save(tmp_path / "a.jpg")
+    (tmp_path / "a.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:700])
+    status, lines = run("embed", "osnet-x0.25-msmt17", tmp_path / "a.jpg", "-o", tmp_path / "x.parquet")
+    assert status == 2
+    assert len(lines) == 1
+    assert "a.jpg" in lines[0]
+    assert not (tmp_path / "x.parquet").exists()
+
+
+def test_embed_then_evaluate_files(people: Benchmark, tmp_path: Path, capsys) -> None:
+    for side, rows in (("query", people.query), ("gallery", people.gallery)):
+        for file, pid in zip(rows.files, rows.pids):
+            place = tmp_path / side / str(pid)
+            place.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, place)
+    out, weights = tmp_path / "run", "osnet-x0.25-msmt17"
+    sides = ["--query", tmp_path / "query", "--gallery", tmp_path / "gallery"]
+    assert cli.main([str(a) for a in ("evaluate", weights, *sides, "--out", out)]) == 0
+    printed = capsys.readouterr().out
+    assert "No cameras are known" in " ".join(printed.split())
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert {"mAP", "mAP_trapezoid", "mINP", "rank1", "rank5", "rank10", "protocol", "queries", "valid_queries"} <= set(
+        metrics
+    )
+    assert metrics["protocol"] == "no-cameras"
+    assert (out / "report.html").exists()
+
+    cli.main(["embed", weights, str(tmp_path / "query"), "-o", str(tmp_path / "q.parquet")])
+    assert len(Embeddings.load(tmp_path / "q.parquet")) == len(people.query)
+
+
+def test_import_makes_a_data_set_that_can_be_trained_on(folder: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "mine"
+    assert cli.main(["data", "import", str(folder), "--out", str(out)]) == 0
+    assert cli.main(["data", "stats", str(out)]) == 0
+    assert "identities" in capsys.readouterr().out
+
+
+def test_help_has_an_example_for_every_command(capsys) -> None:
+    commands = [(n,) for n, c in cli.COMMANDS.items() if not isinstance(c, dict)]
+    commands += [(n, m) for n, c in cli.COMMANDS.items() if isinstance(c, dict) for m in c]
+    for words in commands:
+        with pytest.raises(SystemExit) as left:
+            cli.main([*words, "--help"])
+        assert left.value.code == 0
+        assert f"reidentify {' '.join(words)}" in capsys.readouterr().out.partition("Example")[2]
+
+
+def test_data_root_comes_from_the_option_then_the_environment(capsys, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("REIDENTIFY_DATA", str(tmp_path / "elsewhere"))
+    assert "elsewhere" in only_error(capsys, "data", "stats", "market1501")
+    assert os.fspath(tmp_path / "here") in only_error(
+        capsys, "data", "stats", "market1501", "--root", tmp_path / "here"
+    )

@@ -1,0 +1,121 @@
+"""Sightings, Embeddings and Batch: validation, selection, joining, Parquet both ways."""
+
+import numpy as np
+import pytest
+import torch
+
+from reidentify import Batch, Embeddings, InputError, Sightings
+
+
+def tracklets() -> Sightings:
+    """Three rows of 2, 1 and 3 frames."""
+    return Sightings(
+        [7, 7, 9],
+        camids=[1, 2, 1],
+        times=[0.0, 1.0, 5.0, 8.0, 9.0, 10.0],
+        files=["a0", "a1", "b0", "c0", "c1", "c2"],
+        split=["train", "query", "gallery"],
+        attributes={"hat": [0, 1, -1]},
+        frames=range(6),
+        boxes=np.arange(24).reshape(6, 4),
+        keypoints=np.arange(6 * 14 * 3).reshape(6, 14, 3),
+        offsets=[0, 2, 3, 6],
+    )
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"camids": [1]}, "camids: expected shape 2, got 1"),
+        ({"times": [0.0]}, "times: expected shape 2, got 1"),
+        ({"boxes": np.zeros((2, 3))}, "boxes: expected shape 2 x 4, got 2 x 3"),
+        ({"keypoints": np.zeros((2, 14))}, "keypoints: expected shape 2 x any x 3, got 2 x 14"),
+        ({"attributes": {"hat": [1]}}, "attribute hat: expected shape 2, got 1"),
+        ({"camids": ["north", "south"]}, "camids: expected values of type int64"),
+        ({"offsets": [0, 2, 2]}, "every row has a frame"),
+    ],
+)
+def test_a_wrong_column_is_named_with_both_shapes(columns: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Sightings([1, 2], **columns)
+
+
+def test_selection_takes_the_frames_along() -> None:
+    rows = tracklets()
+    for index in ([2, 0], np.array([2, 0])):
+        taken = rows[index]
+        assert taken.files.tolist() == ["c0", "c1", "c2", "a0", "a1"]
+        assert taken.offsets.tolist() == [0, 3, 5]
+        assert taken.attributes["hat"].tolist() == [-1, 0]
+        assert taken.keypoints[3, 0, 0] == 0
+    assert rows[rows.pids == 7].files.tolist() == ["a0", "a1", "b0"]
+    assert rows[1:].times.tolist() == [5.0, 8.0, 9.0, 10.0]
+    assert len(rows[[]]) == 0
+
+
+def test_row_values() -> None:
+    rows = tracklets()
+    assert rows.lengths.tolist() == [2, 1, 3]
+    assert rows.frame_rows().tolist() == [0, 0, 1, 2, 2, 2]
+    assert rows.row_times().tolist() == [0.5, 5.0, 9.0]
+    assert Sightings([-1, 0, 4, 4]).identities.tolist() == [4]
+    assert not rows.is_images
+    assert Sightings([1, 2]).is_images
+
+
+def test_joining_fills_what_one_part_does_not_know() -> None:
+    joined = Sightings.concat([tracklets(), Sightings([3], files=["d"])])
+    assert joined.camids.tolist() == [1, 2, 1, -1]
+    assert np.isnan(joined.times[-1])
+    assert joined.files[-1] == "d"
+    assert joined.attributes["hat"].tolist() == [0, 1, -1, -1]
+    assert joined.offsets.tolist() == [0, 2, 3, 6, 7]
+    with pytest.raises(InputError, match="nothing to join"):
+        Sightings.concat([])
+
+
+@pytest.mark.parametrize("rows", [tracklets(), Sightings([1, -1], files=["x", "y"]), Sightings([], files=[])])
+def test_parquet_both_ways(rows: Sightings, tmp_path) -> None:
+    rows.save(tmp_path / "rows.parquet")
+    back = Sightings.load(tmp_path / "rows.parquet")
+    for name in (*Sightings.ROWS, *Sightings.FRAMES, "offsets"):
+        ours, theirs = getattr(rows, name), getattr(back, name)
+        assert (ours is None) == (theirs is None), name
+        if ours is not None:
+            np.testing.assert_array_equal(ours, theirs, err_msg=name)
+            assert ours.dtype == theirs.dtype
+    assert {k: v.tolist() for k, v in rows.attributes.items()} == {k: v.tolist() for k, v in back.attributes.items()}
+
+
+def test_embeddings_both_ways_and_selected(tmp_path) -> None:
+    embeddings = Embeddings(np.eye(3, 4), tracklets())
+    embeddings[[2, 0]].save(tmp_path / "e.parquet")
+    back = Embeddings.load(tmp_path / "e.parquet")
+    np.testing.assert_array_equal(back.vectors, [[0, 0, 1, 0], [1, 0, 0, 0]])
+    assert back.vectors.dtype == np.float32
+    assert back.sightings.files.tolist() == ["c0", "c1", "c2", "a0", "a1"]
+
+
+def test_a_vector_that_is_not_finite_is_named() -> None:
+    vectors = np.zeros((3, 2))
+    vectors[1, 0] = np.nan
+    with pytest.raises(InputError, match=r"the first is row 1 \(b0\)"):
+        Embeddings(vectors, tracklets())
+
+
+def test_a_file_that_is_no_parquet_is_named(tmp_path) -> None:
+    (tmp_path / "x.parquet").write_text("hello")
+    with pytest.raises(InputError, match="x.parquet: not a Parquet file"):
+        Sightings.load(tmp_path / "x.parquet")
+    with pytest.raises(InputError, match="no such file"):
+        Embeddings.load(tmp_path / "y.parquet")
+
+
+def test_batch_checks_shapes_and_selects() -> None:
+    batch = Batch(torch.zeros(4, 2, 3, 8, 4), torch.arange(4), times=torch.zeros(4, 2))
+    assert len(batch[1:3]) == 2
+    assert batch[torch.tensor([3, 1])].labels.tolist() == [3, 1]
+    with pytest.raises(InputError, match="pixels: expected B x T x 3 x H x W, got 4 x 3 x 8 x 4"):
+        Batch(torch.zeros(4, 3, 8, 4), torch.arange(4))
+    with pytest.raises(InputError, match=r"keypoints: expected shape \(4, 2, J, 3\)"):
+        Batch(torch.zeros(4, 2, 3, 8, 4), torch.arange(4), keypoints=torch.zeros(4, 14, 3))

@@ -1,0 +1,193 @@
+"""Training end to end on drawn people: it learns, resumes to the bit, selects on held-out identities, and tells."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+
+import reidentify
+from reidentify import Benchmark, InputError, ReidentifyError
+from reidentify.models.output import Output
+from reidentify.training.module import hash_seed, lr_factor
+from reidentify.training.objective import Objective, predicted
+from reidentify.training.recipe import LossSettings, OptimiserSettings, Recipe, recipe_of
+from reidentify.training.run import train
+
+SMALL = {
+    "model": {"architecture": "osnet", "width": 0.25, "init": "random"},
+    "input": {"height": 32, "width": 16, "holdout": 0.25},
+    "sampler": {"identities": 4, "instances": 2},
+    "optimiser": {"epochs": 3, "lr": 1e-3, "warmup": 1, "schedule": "cosine"},
+    "run": {"accelerator": "cpu", "evaluate_every": 1},
+}
+
+
+def small(**changes: dict) -> Recipe:
+    return recipe_of({k: {**SMALL.get(k, {}), **changes.get(k, {})} for k in SMALL.keys() | changes.keys()})
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "weights.safetensors")
+
+
+def history(folder: Path) -> list[dict[str, str]]:
+    """The table of a run without its clock."""
+    rows = csv.DictReader((folder / "history.csv").open())
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+class Killed(Exception):
+    """Stands for a killed process."""
+
+
+def killed_after(monkeypatch, batches: int) -> None:
+    """Let the training die in the given batch, counted over all epochs."""
+    real, seen = pl.LightningModule.log_dict, [0]
+
+    def log_dict(self, *given, **named):
+        seen[0] += 1
+        if seen[0] > batches:
+            raise Killed
+        return real(self, *given, **named)
+
+    monkeypatch.setattr(pl.LightningModule, "log_dict", log_dict)
+
+
+def test_a_run_leaves_what_one_needs(people: Benchmark, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(small(), people, run, progress=False)
+    assert {p.name for p in run.iterdir()} >= {
+        "weights.safetensors", "weights.json", "recipe.json", "history.csv", "curves.png", "metrics.json", "tensorboard"
+    }  # fmt: skip
+    card = json.loads((run / "weights.json").read_text())
+    assert card["architecture"]["width"] == 0.25
+    assert [score["data"] for score in card["scores"]] == ["people-holdout", "people"]
+    assert "12 identities" in card["data"]
+    rows = list(csv.DictReader((run / "history.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert all(0 <= float(row["validation/mAP"]) <= 1 for row in rows)
+
+    model = reidentify.load(run)
+    sides = [model.embed_sightings(rows, cache=False, progress=False) for rows in (people.query, people.gallery)]
+    result = reidentify.evaluate(*sides)
+    assert result.mAP == pytest.approx(json.loads((run / "metrics.json").read_text())["mAP"], abs=1e-6)
+
+
+def test_it_learns(people: Benchmark, tmp_path: Path) -> None:
+    """Colours are the identity here, so a few epochs must do better than the untrained network."""
+    scores = []
+    for epochs in (1, 12):
+        run = tmp_path / str(epochs)
+        lr = 1e-9 if epochs == 1 else 2e-3
+        optimiser = {"epochs": epochs, "lr": lr, "warmup": 0}
+        plain = {"flip": 0.0, "pad": 0, "erase": 0.0}
+        train(small(optimiser=optimiser, input={"holdout": 0}, augment=plain), people, run, progress=False)
+        rows = list(csv.DictReader((run / "history.csv").open()))
+        scores.append(float(rows[-1]["loss/total"]))
+    assert scores[1] < 0.8 * scores[0]
+
+
+@pytest.mark.parametrize(
+    ("kills", "extra"),
+    [((1, 7), {}), ((12,), {"optimiser": {"ema": 0.9, "freeze": 1}, "loss": {"center": 0.01}})],
+)
+def test_a_killed_run_resumes_to_the_same_bits(
+    people: Benchmark, tmp_path: Path, monkeypatch, kills: tuple[int, ...], extra: dict
+) -> None:
+    train(small(**extra), people, tmp_path / "whole", progress=False)
+    for batches in kills:
+        run = tmp_path / f"killed{batches}"
+        with monkeypatch.context() as patch:
+            killed_after(patch, batches)
+            with pytest.raises(Killed):
+                train(small(**extra), people, run, progress=False)
+        torch.manual_seed(batches)  # whatever state the new process starts in
+        train(small(**extra), people, run, progress=False)
+        for name, value in weights(tmp_path / "whole").items():
+            assert torch.equal(value, weights(run)[name]), name
+        assert history(tmp_path / "whole") == history(run)
+
+
+def test_foreign_run_folders_are_refused(people: Benchmark, tmp_path: Path) -> None:
+    train(small(), people, tmp_path / "run", progress=False)
+    with pytest.raises(InputError, match="finished run"):
+        train(small(), people, tmp_path / "run", progress=False)
+    (tmp_path / "run" / "weights.safetensors").unlink()
+    with pytest.raises(InputError, match=r"another recipe or data \(recipe.optimiser.lr differs\)"):
+        train(small(optimiser={"lr": 0.5}), people, tmp_path / "run", progress=False)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("precious")
+    with pytest.raises(InputError, match="is no run of this program"):
+        train(small(), people, tmp_path / "mine", progress=False)
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+def test_an_unreadable_image_leaves_no_run_folder(people: Benchmark, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(Path(people.train.files[0]).read_bytes()[:100])
+    files = people.sightings.files.copy()
+    files[0] = str(bad)
+    damaged = people.replace(sightings=people.sightings.replace(files=files))
+    with pytest.raises(reidentify.ImageError, match=r"bad\.jpg"):
+        train(small(input={"holdout": 0}), damaged, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_select_best_keeps_the_best_validation(people: Benchmark, tmp_path: Path, monkeypatch) -> None:
+    """Validation falls from epoch to epoch, so the best weights are those of the first."""
+    from reidentify.training.validation import Validation
+
+    values = iter([0.9, 0.5, 0.1])
+
+    def falling(self, trainer, module) -> None:
+        module.log("validation/mAP", next(values))
+
+    monkeypatch.setattr(Validation, "on_validation_epoch_end", falling)
+    train(small(run={"select": "best"}), people, tmp_path / "best", progress=False)
+    first = torch.load(tmp_path / "best" / "checkpoints" / "best.ckpt", weights_only=False)
+    assert first["epoch"] == 0
+    kept = weights(tmp_path / "best")
+    for name, value in kept.items():
+        assert torch.equal(value, first["state_dict"][f"network.{name}"]), name
+
+
+def test_a_loss_that_is_not_finite_stops_with_advice(people: Benchmark, tmp_path: Path) -> None:
+    with pytest.raises(ReidentifyError, match=r"not finite at epoch .*lower optimiser.lr"):
+        train(small(optimiser={"kind": "sgd", "lr": 1e30, "warmup": 0}), people, tmp_path / "run", progress=False)
+
+
+def test_osnet_has_no_imagenet_weights(people: Benchmark, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no ImageNet weights of OSNet to fetch; use random"):
+        train(small(model={"init": "imagenet"}), people, tmp_path / "run", progress=False)
+
+
+def test_schedules_by_hand() -> None:
+    steps = OptimiserSettings(warmup=10, warmup_start=0.01, milestones=[40, 70], gamma=0.1)
+    expected = {0: 0.01, 5: 0.505, 10: 1, 39.9: 1, 40: 0.1, 70: 0.01, 119: 0.01}
+    for epoch, factor in expected.items():
+        assert lr_factor(steps, epoch) == pytest.approx(factor)
+    cosine = OptimiserSettings(schedule="cosine", warmup=0, epochs=100, final_lr=0.2)
+    assert [lr_factor(cosine, e) for e in (0, 50, 100)] == pytest.approx([1, 0.6, 0.2])
+
+
+def test_seeds_do_not_meet() -> None:
+    seeds = {hash_seed(0, epoch, rank, step) for epoch in range(20) for rank in range(4) for step in range(50)}
+    assert len(seeds) == 20 * 4 * 50
+
+
+def test_objective_sums_the_parts_and_weights() -> None:
+    """Cross-entropy of uniform logits over 4 classes is log 4, whatever the smoothing; two parts give twice that."""
+    labels = torch.tensor([0, 0, 1, 1])
+    out = Output(torch.tensor([[0.0], [1.0], [3.0], [7.0]]), torch.zeros(4, 2, 4))
+    losses = Objective(LossSettings(cross_entropy=0.5, triplet=2.0, metric="contrastive"), 4, 1)(out, labels)
+    assert float(losses["cross_entropy"]) == pytest.approx(0.5 * 2 * np.log(4))
+    assert float(losses["triplet"]) == pytest.approx(2 * 2.3 / 4, abs=1e-5)
+    assert "contrastive" in losses
+    votes = torch.tensor([[[5.0, 0.0], [0.0, 1.0]]])
+    assert predicted(votes).tolist() == [0]
