@@ -11,6 +11,7 @@ import pytest
 from conftest import draw_person
 
 from reidentify import Benchmark, Embeddings, cli
+from reidentify.commands import COMMANDS
 
 
 def run(*arguments: object) -> tuple[int, list[str]]:
@@ -97,8 +98,8 @@ def test_import_makes_a_data_set_that_can_be_trained_on(folder: Path, tmp_path: 
 
 
 def test_help_has_an_example_for_every_command(capsys) -> None:
-    commands = [(n,) for n, c in cli.COMMANDS.items() if not isinstance(c, dict)]
-    commands += [(n, m) for n, c in cli.COMMANDS.items() if isinstance(c, dict) for m in c]
+    commands = [(n,) for n, c in COMMANDS.items() if not isinstance(c, dict)]
+    commands += [(n, m) for n, c in COMMANDS.items() if isinstance(c, dict) for m in c]
     for words in commands:
         with pytest.raises(SystemExit) as left:
             cli.main([*words, "--help"])

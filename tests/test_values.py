@@ -105,7 +105,7 @@ def test_a_vector_that_is_not_finite_is_named() -> None:
 
 def test_a_file_that_is_no_parquet_is_named(tmp_path) -> None:
     (tmp_path / "x.parquet").write_text("hello")
-    with pytest.raises(InputError, match="x.parquet: not a Parquet file"):
+    with pytest.raises(InputError, match=r"x\.parquet: not a Parquet file"):
         Sightings.load(tmp_path / "x.parquet")
     with pytest.raises(InputError, match="no such file"):
         Embeddings.load(tmp_path / "y.parquet")

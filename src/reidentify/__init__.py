@@ -5,7 +5,15 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from reidentify.errors import ImageError, InputError, RecipeError, ReidentifyError, StorageError, WeightsError
+from reidentify.errors import (
+    ImageError,
+    InputError,
+    RecipeError,
+    ReidentifyError,
+    ReidentifyWarning,
+    StorageError,
+    WeightsError,
+)
 from reidentify.values import DISTRACTOR, JUNK, Batch, Embeddings, Sightings
 
 if TYPE_CHECKING:
@@ -33,6 +41,7 @@ __all__ = [
     "InputError",
     "RecipeError",
     "ReidentifyError",
+    "ReidentifyWarning",
     "Sightings",
     "StorageError",
     "WeightsError",

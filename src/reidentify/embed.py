@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from reidentify import zoo
 from reidentify.data.console import tracked
 from reidentify.data.pixels import DecodedOnTheFly, Pixels, open_pixels, to_array
-from reidentify.errors import InputError, WeightsError
+from reidentify.errors import InputError, ReidentifyWarning, WeightsError
 from reidentify.models.catalogue import ModelSettings, build
 from reidentify.models.weights import Card, Preprocessing, card_path, load_state, read_state
 from reidentify.values import Embeddings, Sightings
@@ -154,7 +154,9 @@ class Model:
 
 
 def load(
-    weights: str | os.PathLike[str], device: str | torch.device | None = None, preprocessing: Preprocessing | None = None
+    weights: str | os.PathLike[str],
+    device: str | torch.device | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> Model:
     """Weights ready for use.
 
@@ -204,6 +206,7 @@ def _foreign(path: Path, preprocessing: Preprocessing | None) -> Model:
         warnings.warn(
             f"{path.name} comes without a card: taking RGB, ImageNet mean and standard deviation, {height}x{width} from"
             " the graph, no flip",
+            ReidentifyWarning,
             stacklevel=3,
         )
     if card is None:

@@ -16,6 +16,10 @@ from __future__ import annotations
 from os import PathLike
 
 
+class ReidentifyWarning(UserWarning):
+    """Something the user should know and that does not stop the work. The command line prints it in one line."""
+
+
 class ReidentifyError(Exception):
     """Base of every exception this package raises on purpose."""
 

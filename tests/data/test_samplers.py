@@ -22,7 +22,7 @@ def test_a_batch_is_p_identities_of_k_rows() -> None:
 def test_rows_repeat_only_when_there_are_too_few() -> None:
     for batch in PKSampler(PIDS, identities=4, instances=3):
         for rows in np.reshape(batch, (4, 3)):
-            assert len(set(rows.tolist())) == min(3, (PIDS == PIDS[rows[0]]).sum())
+            assert len(set(rows.tolist())) == min(3, (PIDS[rows[0]] == PIDS).sum())
 
 
 def test_an_epoch_shows_about_every_row() -> None:

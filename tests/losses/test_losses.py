@@ -84,6 +84,6 @@ def test_every_named_metric_loss_runs(name: str) -> None:
 def test_unknown_metric_losses_and_settings() -> None:
     with pytest.raises(InputError, match="no metric loss 'circel'"):
         metric_loss("circel", 4, 8)
-    with pytest.raises(InputError, match="metric loss circle: .*radius"):
+    with pytest.raises(InputError, match=r"metric loss circle: .*radius"):
         metric_loss("circle", 4, 8, radius=3)
     assert metric_loss("circle", 4, 8, m=0.25, gamma=64).gamma == 64

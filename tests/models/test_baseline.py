@@ -49,7 +49,9 @@ def test_weights_that_cannot_be_fetched(monkeypatch) -> None:
         raise OSError("no network")
 
     monkeypatch.setattr("timm.create_model", offline)
-    with pytest.raises(WeightsError, match=r"ImageNet weights of resnet18 cannot be fetched \(no network\).*tf_efficientnet_lite0"):
+    with pytest.raises(
+        WeightsError, match=r"ImageNet weights of resnet18 cannot be fetched \(no network\).*tf_efficientnet_lite0"
+    ):
         timm_backbone("resnet18", pretrained=True)
 
 

@@ -81,7 +81,7 @@ class Augment:
             value = torch.as_tensor(fill, dtype=pixels.dtype, device=pixels.device).reshape(-1, 1, 1)
             for i, rows, columns in self._boxes(uniform() < self.erase, uniform(_TRIES, 4), height, width):
                 pixels[i, :, rows, columns] = value
-        return batch.replace(pixels=pixels.unflatten(0, (b, t)))
+        return batch.replace(pixels=pixels.reshape(b, t, *pixels.shape[1:]))
 
     def _flipped(self, batch: Batch, which: Tensor) -> Batch:
         b, t = batch.pixels.shape[:2]
@@ -113,7 +113,7 @@ class Augment:
                 to_y, from_y = _overlap(down, height)
                 to_x, from_x = _overlap(right, width)
                 moved[i, ..., to_y, to_x] = frames[i, ..., from_y, from_x]
-            return moved.unflatten(0, (b, t))
+            return moved.reshape(x.shape)
 
         changes = {"pixels": shifted(batch.pixels)}
         if batch.masks is not None:
@@ -137,9 +137,7 @@ class Augment:
         grey = (pixels * weights).sum(1, keepdim=True)
         return (grey + (pixels - grey) * saturation).clamp(0, 1)
 
-    def _boxes(
-        self, which: Tensor, draw: Tensor, height: int, width: int
-    ) -> Iterator[tuple[int, slice, slice]]:
+    def _boxes(self, which: Tensor, draw: Tensor, height: int, width: int) -> Iterator[tuple[int, slice, slice]]:
         """A random box in each chosen image: its number, rows and columns. Of several tries the first that fits."""
         low, high = self.erase_area
         area = (low + (high - low) * draw[..., 0]) * height * width
@@ -156,6 +154,7 @@ class Augment:
 
 def _overlap(shift: int, size: int) -> tuple[slice, slice]:
     """Where `size` pixels moved by `shift` land, and where they come from."""
+
     def within(position: int) -> int:
         return min(max(position, 0), size)
 

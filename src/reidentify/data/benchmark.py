@@ -92,7 +92,7 @@ class Benchmark:
         return f"Benchmark({self.name}: train {self.train!r}, query {self.query!r}, gallery {self.gallery!r})"
 
     def _rows(self, split: str) -> Sightings:
-        return self.sightings[self.sightings.split == split]
+        return self.sightings[np.flatnonzero(self.sightings.split == split)]
 
     @property
     def train(self) -> Sightings:

@@ -1,4 +1,4 @@
-"""Where progress, remarks and results go: standard output. Standard error holds warnings and the one line of an error."""
+"""Where progress, remarks and results go: standard output. Warnings and errors have standard error to themselves."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from reidentify.data.console import say, tracked
-from reidentify.errors import ImageError, InputError, StorageError
+from reidentify.errors import ImageError, InputError, ReidentifyWarning, StorageError
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -44,7 +44,9 @@ class Pixels(Protocol):
         ...
 
 
-def decode(path: str | os.PathLike[str], size: Size | None = None, interpolation: str = "bilinear") -> NDArray[np.uint8]:
+def decode(
+    path: str | os.PathLike[str], size: Size | None = None, interpolation: str = "bilinear"
+) -> NDArray[np.uint8]:
     """Read one image as H x W x 3 uint8, RGB, resized to `size` if given.
 
     Raises:
@@ -157,6 +159,7 @@ def open_pixels(
                     warnings.warn(
                         f"the pixel cache would take {nbytes / 1e9:.2f} GB, half or more of the {free / 1e9:.2f} GB"
                         f" free in {folder}: images are decoded on the fly, which is slower",
+                        ReidentifyWarning,
                         stacklevel=2,
                     )
                     return DecodedOnTheFly(paths, size, interpolation)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from reidentify.errors import InputError
+from reidentify.errors import InputError, ReidentifyWarning
 
 
 class BatchSampler(ABC):
@@ -109,6 +109,7 @@ class PKSampler(BatchSampler):
             warnings.warn(
                 f"a batch asks for {wanted} identities and the training split has {len(self._rows)}: batches hold"
                 f" {len(self._rows) // world_size} per process",
+                ReidentifyWarning,
                 stacklevel=2,
             )
             wanted = len(self._rows) // world_size * world_size

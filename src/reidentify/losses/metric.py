@@ -32,7 +32,7 @@ METRIC_LOSSES = {
     "supcon": "SupConLoss",
     "triplet": "TripletMarginLoss",
 }
-"""Name in a recipe -> class in `pytorch_metric_learning.losses`. Instance loss is implemented there from version 2.4."""
+"""Name in a recipe -> class in `pytorch_metric_learning.losses`."""
 
 # These hold a vector per class, and need to know how many and how long.
 _WITH_CLASSES = {"arcface", "cosface", "proxy-anchor", "proxy-nca", "soft-triple", "sphereface", "subcenter-arcface"}

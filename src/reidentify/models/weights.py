@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from reidentify.errors import WeightsError
+from reidentify.errors import ReidentifyWarning, WeightsError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -183,6 +183,7 @@ def load_state(network: nn.Module, state: dict[str, Tensor], origin: str, strict
         warnings.warn(
             f"{origin} classifies {len(state[other[0]])} identities and this network {len(own[other[0]])}: the"
             " classifier starts anew, everything else is loaded",
+            ReidentifyWarning,
             stacklevel=2,
         )
     state = {k: v for k, v in state.items() if k not in classes or (k in own and k not in other)}

@@ -215,12 +215,9 @@ def _finish(
     """Score the network once on held-out identities and on the test split, and write weights and card."""
     facts = benchmark.facts
     start = recipe.model.init if recipe.model.init in ("imagenet", "random") else f"weights {recipe.model.init}"
-    settings = dataclasses.asdict(recipe.model)
-    if recipe.model.architecture != "osnet":
-        settings["init"] = "random"  # the card's own weights replace whatever the backbone started from
     card = Card(
         name=folder.name,
-        architecture=settings,
+        architecture=dataclasses.asdict(recipe.model),
         preprocessing=preprocessing,
         embedding_dim=int(network.embedding_dim),  # type: ignore[arg-type]
         data=f"{benchmark.name}: {len(data)} images of {len(data.identities)} identities; started from {start}",

@@ -1,4 +1,4 @@
-"""Validation on held-out identities during a training, under pytorch-lightning."""
+"""Validation on held-out identities during a training: scores, and ranked lists in TensorBoard."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import TensorBoardLogger
 
 from reidentify.data.benchmark import Benchmark
 from reidentify.data.pixels import Pixels, open_pixels
 from reidentify.models.weights import Preprocessing
-from reidentify.ranking.evaluate import evaluate
+from reidentify.ranking.evaluate import embedding_scorer, evaluate, match_sightings
+from reidentify.report.lists import best_and_worst, montage, ranked_lists
 from reidentify.values import Embeddings, Sightings
 
 
@@ -53,3 +55,11 @@ class Validation(pl.Callback):
         query, gallery = (Embeddings(vectors[s], self.rows[s]) for s in (slice(0, cut), slice(cut, None)))
         result = evaluate(query, gallery, self.held.protocol)
         module.log_dict({"validation/mAP": result.mAP, "validation/rank1": result.rank(1)})
+        if isinstance(trainer.logger, TensorBoardLogger) and trainer.is_global_zero:
+            matches = match_sightings(query.sightings, gallery.sightings, self.held.protocol)
+            scorer = embedding_scorer(query, gallery)
+            for name, chosen in zip(("best", "worst"), best_and_worst(result, 3)):
+                lists = ranked_lists(chosen, result, query.sightings, gallery.sightings, scorer, matches, length=8)
+                picture = np.asarray(montage(lists))
+                title = f"{name} ranked lists of held-out identities"
+                trainer.logger.experiment.add_image(title, picture, trainer.current_epoch + 1, dataformats="HWC")

@@ -1,0 +1,108 @@
+"""Writes what the documentation generates: `docs/recipes.md` from the types, the tables of `docs/results.md` from JSON.
+
+python docs/build.py [--check]
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import inspect
+import json
+import re
+import sys
+import typing
+from pathlib import Path
+
+from reidentify.training.recipe import Recipe, names, read_recipe, settings_of
+
+DOCS = Path(__file__).parent
+BEGIN, END = "<!-- tables: made by `make docs` from results.json -->", "<!-- end of tables -->"
+FIELDS = {"method", "data", "metric", "value", "low", "high", "command", "commit", "hardware"}
+
+
+def recipes() -> str:
+    """Every setting with its type, default and meaning, and the shipped recipes."""
+    lines = [
+        "# Recipes",
+        "",
+        "A recipe is a YAML file that states what differs from the defaults below. `reidentify train NAME --set"
+        " key=value ...` changes single settings; an unknown key is an error that names the nearest valid one.",
+        "This page is made by `make docs`.",
+        "",
+        "| recipe | what it trains |",
+        "|---|---|",
+    ]
+    lines += [f"| `{name}` | {read_recipe(name).description} |" for name in names()]
+    for section, kind in settings_of(Recipe).items():
+        if dataclasses.is_dataclass(kind):
+            summary, meanings = _documented(typing.cast(type, kind))
+            lines += ["", f"## {section}", "", summary, "", "| key | type | default | meaning |", "|---|---|---|---|"]
+            default = typing.cast(typing.Any, kind)()
+            for key, hint in settings_of(typing.cast(type, kind)).items():
+                value = json.dumps(getattr(default, key))
+                lines.append(f"| `{section}.{key}` | {_words(hint)} | `{value}` | {meanings[key]} |")
+    return "\n".join(lines) + "\n"
+
+
+def _documented(kind: type) -> tuple[str, dict[str, str]]:
+    """The summary of a class, and what it says of each argument."""
+    text = inspect.getdoc(kind) or ""
+    summary = " ".join(text.partition("\nArgs:")[0].split())
+    found = re.findall(r"^    (\w+): ((?:.|\n        )*)", text, re.MULTILINE)
+    return summary, {name: " ".join(meaning.split()) for name, meaning in found}
+
+
+def _words(hint: object) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return ", ".join(f"`{a}`" for a in arguments)
+    if origin in (list, tuple):
+        return ("list of " if origin is list else f"{len(arguments)} of ") + _words(arguments[0])
+    if origin is dict:
+        return "settings"
+    if arguments:
+        return " or ".join(_words(a) for a in arguments)
+    plain = {int: "integer", float: "number", str: "text", bool: "true or false", type(None): "null"}
+    return plain[typing.cast(type, hint)]
+
+
+def results(page: str, rows: list[dict[str, typing.Any]]) -> str:
+    """The page with its tables made anew."""
+    lines = [BEGIN]
+    for data in dict.fromkeys(row["data"] for row in rows):
+        lines += ["", f"### {data}", "", "| method | metric | value | interval | commit | hardware | command |"]
+        lines += ["|---|---|---|---|---|---|---|"]
+        for row in rows:
+            if row["data"] == data:
+                interval = "" if row["low"] is None else f"{row['low']} to {row['high']}"
+                lines.append(
+                    f"| {row['method']} | {row['metric']} | {row['value']} | {interval} | `{row['commit']}` |"
+                    f" {row['hardware']} | `{row['command']}` |"
+                )
+    before, _, rest = page.partition(BEGIN)
+    return before + "\n".join([*lines, "", END]) + rest.partition(END)[2]
+
+
+def main() -> int:
+    """Write, or with --check compare."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="only say whether the pages are up to date")
+    check = parser.parse_args().check
+    rows = json.loads((DOCS / "results.json").read_text())
+    for row in rows:
+        if set(row) != FIELDS:
+            raise SystemExit(f"results.json: a row must have the fields {sorted(FIELDS)}, found {sorted(row)}")
+    page = DOCS / "results.md"
+    wanted = {DOCS / "recipes.md": recipes(), page: results(page.read_text(), rows)}
+    stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
+    for path in stale:
+        if check:
+            print(f"{path.name} is not up to date: run `make docs`", file=sys.stderr)
+        else:
+            path.write_text(wanted[path])
+    return int(check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
