@@ -105,7 +105,8 @@ class Model:
             pixels = open_pixels(files, size, interpolation, progress=progress)
         camids = None
         if self.card.cameras and sightings.camids is not None:
-            camids = torch.from_numpy(sightings.camids[sightings.frame_rows()])
+            rows = camera_indices(sightings.camids, self.card.cameras)
+            camids = torch.from_numpy(rows[sightings.frame_rows()])
         frames = self._vectors(pixels, camids, flip, scales, batch_size, progress)
         if not sightings.is_images:
             frames = np.add.reduceat(frames, sightings.offsets[:-1], axis=0)
@@ -188,7 +189,7 @@ def load(
         settings = ModelSettings(**card.architecture)
     except TypeError as error:
         raise WeightsError(f"{card_path(path)}: the architecture is not one of this version ({error})") from None
-    network = build(settings, cameras=card.cameras)
+    network = build(settings, cameras=len(card.cameras))
     load_state(network, read_state(path, card), str(path))
     network = network.eval().to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Model(lambda images, camids: network(images, camids).embedding, card, where, network)
@@ -213,6 +214,12 @@ def _foreign(path: Path, preprocessing: Preprocessing | None) -> Model:
         probe = network(torch.zeros(1, 3, height, width))
         card = Card(path.stem, {}, stated, int(probe.shape[1]), "unknown", "unknown")
     return Model(lambda images, _: torch.as_tensor(network(images)), card, torch.device("cpu"))
+
+
+def camera_indices(camids: NDArray[np.int64], cameras: Sequence[int]) -> NDArray[np.int64]:
+    """The place of each camera among `cameras`, -1 for one that is not there. N, int64."""
+    places = {camera: place for place, camera in enumerate(cameras)}
+    return np.array([places.get(camera, -1) for camera in camids.tolist()], np.int64)
 
 
 class _Pictures:

@@ -9,7 +9,7 @@ from torch import nn
 from reidentify.errors import WeightsError
 from reidentify.models.weights import Card, Preprocessing, load_state, read_state, save_weights, without_classifier
 
-CARD = Card("toy", {"architecture": "osnet"}, Preprocessing(64, 32, channels="bgr"), 4, "toys", "none", cameras=2)
+CARD = Card("toy", {"architecture": "osnet"}, Preprocessing(64, 32, channels="bgr"), 4, "toys", "none", cameras=[3, 5])
 
 
 def net(classes: int = 3, width: int = 4) -> nn.Module:

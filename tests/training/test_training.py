@@ -191,3 +191,20 @@ def test_objective_sums_the_parts_and_weights() -> None:
     assert "contrastive" in losses
     votes = torch.tensor([[[5.0, 0.0], [0.0, 1.0]]])
     assert predicted(votes).tolist() == [0]
+
+
+def test_a_camera_embedding_is_used_again_by_camera(people: Benchmark, tmp_path: Path) -> None:
+    """The card lists the training cameras; one that was not among them adds nothing."""
+    model = {
+        "architecture": "baseline", "backbone": "mobilenetv3_small_050", "init": "random", "camera_embedding": True
+    }  # fmt: skip
+    train(small(model=model), people, tmp_path / "run", progress=False)
+    loaded = reidentify.load(tmp_path / "run", device="cpu")
+    assert loaded.card.cameras == [1, 2]
+    rows = people.query[:2]
+
+    def vectors(camids: list[int] | None) -> np.ndarray:
+        return loaded.embed_sightings(rows.replace(camids=camids), cache=False, progress=False).vectors
+
+    np.testing.assert_array_equal(vectors([7, 9]), vectors(None))
+    assert not np.allclose(vectors([1, 1]), vectors([2, 2]))

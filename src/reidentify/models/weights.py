@@ -68,7 +68,7 @@ class Card:
         licence: terms that come with that data.
         scores: one entry per evaluation: data, protocol, AP convention and values.
         training: the recipe they were trained by.
-        cameras: cameras known to a camera embedding.
+        cameras: of a camera embedding, the training cameras in its order; empty without one.
         flip: whether the scores average an image with its mirror.
         sha256: of the safetensors file.
         version: of reidentify.
@@ -82,7 +82,7 @@ class Card:
     licence: str
     scores: list[dict[str, Any]] = field(default_factory=list)
     training: dict[str, Any] = field(default_factory=dict)
-    cameras: int = 0
+    cameras: list[int] = field(default_factory=list)
     flip: bool = False
     sha256: str = ""
     version: str = ""
@@ -178,7 +178,7 @@ def load_state(network: nn.Module, state: dict[str, Tensor], origin: str, strict
     """
     own = network.state_dict()
     classes = {k for k in own.keys() | state.keys() if "classifier" in k.split(".")}
-    other = [k for k in classes & own.keys() & state.keys() if own[k].shape != state[k].shape]
+    other = [k for k in classes & own.keys() & state.keys() if own[k].shape[:1] != state[k].shape[:1]]
     if other:
         warnings.warn(
             f"{origin} classifies {len(state[other[0]])} identities and this network {len(own[other[0]])}: the"

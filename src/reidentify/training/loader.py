@@ -11,28 +11,30 @@ from torch.utils.data import DataLoader, Dataset
 
 from reidentify.data.pixels import DecodedOnTheFly, Pixels
 from reidentify.data.samplers import BatchSampler, PKSampler, ShuffleSampler
+from reidentify.embed import camera_indices
 from reidentify.errors import InputError
 from reidentify.training.recipe import Recipe
 from reidentify.training.validation import Validation
 from reidentify.values import Batch, Sightings
 
 
-class TrainingRows(Dataset[Batch]):
+class Rows(Dataset[Batch]):
     """Rows of `Sightings` with their pixels, fetched a whole batch at a time.
 
     Args:
         sightings: image rows.
         pixels: the decoded image of each.
+        cameras: those that count as known; None: all of these rows.
     """
 
-    def __init__(self, sightings: Sightings, pixels: Pixels) -> None:
+    def __init__(self, sightings: Sightings, pixels: Pixels, cameras: list[int] | None = None) -> None:
         if not sightings.is_images:
             raise InputError("this training takes images, and these rows are tracklets")
         self.pixels = pixels
         self.identities, self.labels = np.unique(sightings.pids, return_inverse=True)
-        self.cameras, self.camids = None, None
-        if sightings.camids is not None:
-            self.cameras, self.camids = np.unique(sightings.camids, return_inverse=True)
+        camids = np.full(len(sightings), -1) if sightings.camids is None else sightings.camids
+        self.cameras: list[int] = np.unique(camids[camids >= 0]).tolist() if cameras is None else cameras
+        self.camids = camera_indices(camids, self.cameras)
         self.sources = None if sightings.sources is None else np.unique(sightings.sources, return_inverse=True)[1]
 
     def __len__(self) -> int:
@@ -46,7 +48,7 @@ class TrainingRows(Dataset[Batch]):
         return Batch(
             images[:, None],
             torch.from_numpy(self.labels[rows]),
-            camids=None if self.camids is None else torch.from_numpy(self.camids[rows]),
+            camids=torch.from_numpy(self.camids[rows]),
             sources=None if self.sources is None else torch.from_numpy(self.sources[rows]),
         )
 
@@ -60,7 +62,7 @@ class Loader(pl.LightningDataModule):
         validation: what is validated on, if anything.
     """
 
-    def __init__(self, rows: TrainingRows, recipe: Recipe, validation: Validation | None = None) -> None:
+    def __init__(self, rows: Rows, recipe: Recipe, validation: Validation | None = None) -> None:
         super().__init__()
         self.rows, self.recipe, self.validation = rows, recipe, validation
 
@@ -78,14 +80,14 @@ class Loader(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> Any:
-        """The held-out images in order; every process validates all of them."""
+        """The held-out rows in order; every process validates all of them."""
         if self.validation is None:
             return []
-        rows = range(len(self.validation.rows))
-        return DataLoader(rows, batch_size=64, collate_fn=self.validation.images)  # type: ignore[arg-type]
+        held = Rows(self.validation.rows, self.validation.pixels, self.rows.cameras)
+        return DataLoader(held, batch_size=64, collate_fn=_whole)
 
 
-def sampler(rows: TrainingRows, recipe: Recipe, rank: int = 0, world_size: int = 1) -> BatchSampler:
+def sampler(rows: Rows, recipe: Recipe, rank: int = 0, world_size: int = 1) -> BatchSampler:
     """The batch sampler that the recipe asks for."""
     s, seed = recipe.sampler, recipe.run.seed
     if s.kind == "shuffle":
@@ -103,5 +105,5 @@ def sampler(rows: TrainingRows, recipe: Recipe, rank: int = 0, world_size: int =
 
 
 def _whole(batch: Batch) -> Batch:
-    """TrainingRows already returns a Batch."""
+    """`Rows` already returns a Batch."""
     return batch

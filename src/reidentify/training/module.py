@@ -66,11 +66,11 @@ class EmbeddingTraining(pl.LightningModule):
         self.log("loss_", log["loss/total"], prog_bar=True, logger=False)
         return total
 
-    def validation_step(self, images: Tensor, step: int) -> Tensor:
-        """Embeddings of uint8 images, B x 3 x H x W, of unit length."""
+    def validation_step(self, batch: Batch, step: int) -> Tensor:
+        """Embeddings of unit length, B x D."""
+        images = self.preprocessing.apply(batch.pixels[:, 0])
         views = [images, images.flip(-1)] if self.recipe.run.flip else [images]
-        total = torch.stack([self.network(self.preprocessing.apply(view)).embedding.float() for view in views]).sum(0)
-        return F.normalize(total, dim=1)
+        return F.normalize(sum(self.network(view, batch.camids).embedding.float() for view in views), dim=1)  # type: ignore[arg-type]
 
     def configure_optimizers(self) -> Any:
         """Two groups, the backbone and the head, and a factor per step."""

@@ -36,7 +36,7 @@ from reidentify.models.weights import (
     without_classifier,
 )
 from reidentify.training.history import History
-from reidentify.training.loader import Loader, TrainingRows
+from reidentify.training.loader import Loader, Rows
 from reidentify.training.module import EmbeddingTraining
 from reidentify.training.objective import Objective
 from reidentify.training.recipe import Recipe
@@ -76,7 +76,7 @@ def train(recipe: Recipe, benchmark: Benchmark, out: str | os.PathLike[str], pro
     if not len(rows):
         raise InputError(f"{benchmark.name} has no training rows")
     size, interpolation = (recipe.input.height, recipe.input.width), recipe.input.interpolation
-    data = TrainingRows(rows, open_pixels(rows.files, size, interpolation, progress=progress))
+    data = Rows(rows, open_pixels(rows.files, size, interpolation, progress=progress))
     network, preprocessing = _network(recipe, data)
     objective = Objective(recipe.loss, len(data.identities), network.embedding_dim)  # type: ignore[arg-type]
     module = EmbeddingTraining(network, objective, recipe, preprocessing)
@@ -129,15 +129,14 @@ def _difference(a: Any, b: Any, prefix: str = "") -> str:
     return prefix.rstrip(".")
 
 
-def _network(recipe: Recipe, data: TrainingRows) -> tuple[nn.Module, Preprocessing]:
-    cameras = 0 if data.cameras is None else len(data.cameras)
+def _network(recipe: Recipe, data: Rows) -> tuple[nn.Module, Preprocessing]:
     model, init = recipe.model, recipe.model.init
     if model.architecture == "osnet" and init == "imagenet":
         raise InputError(
             "model.init: there are no ImageNet weights of OSNet to fetch; use random, the name of shipped weights"
             f" ({', '.join(zoo.names())}), or the path of a torchreid checkpoint"
         )
-    network = build(model, len(data.identities), cameras, pretrained=init == "imagenet")
+    network = build(model, len(data.identities), len(data.cameras), pretrained=init == "imagenet")
     if init not in ("imagenet", "random"):
         path = zoo.path(init) or Path(init)
         state = read_state(path) if path.suffix == ".safetensors" else None
@@ -207,7 +206,7 @@ def _finish(
     recipe: Recipe,
     benchmark: Benchmark,
     held: Benchmark | None,
-    data: TrainingRows,
+    data: Rows,
     network: nn.Module,
     preprocessing: Preprocessing,
     progress: bool,
@@ -223,7 +222,7 @@ def _finish(
         data=f"{benchmark.name}: {len(data)} images of {len(data.identities)} identities; started from {start}",
         licence=facts.licence if facts else "that of the training images, which are the user's own",
         training=dataclasses.asdict(recipe),
-        cameras=0 if data.cameras is None or not recipe.model.camera_embedding else len(data.cameras),
+        cameras=data.cameras if recipe.model.camera_embedding else [],
         flip=recipe.run.flip,
         version=reidentify.__version__,
     )

@@ -34,10 +34,6 @@ class Validation(pl.Callback):
         self.pixels: Pixels = open_pixels(self.rows.files, size, preprocessing.interpolation, progress=progress)
         self._vectors: list[torch.Tensor] = []
 
-    def images(self, rows: list[int]) -> torch.Tensor:
-        """Decoded images of the held-out rows, queries first. n x 3 x H x W, uint8."""
-        return torch.from_numpy(self.pixels.read(rows)).permute(0, 3, 1, 2)
-
     def on_validation_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Forget the last validation."""
         self._vectors = []
