@@ -1,4 +1,5 @@
-"""Writes what the documentation generates: `docs/recipes.md` from the types, the tables of `docs/results.md` from JSON.
+"""Writes what the documentation generates: `docs/recipes.md` from the types, `docs/data.md` from the readers' facts,
+and the tables of `docs/results.md` from `docs/results.json`.
 
 python docs/build.py [--check]
 """
@@ -14,6 +15,7 @@ import sys
 import typing
 from pathlib import Path
 
+from reidentify.data import benchmarks
 from reidentify.training.recipe import Recipe, names, read_recipe, settings_of
 
 DOCS = Path(__file__).parent
@@ -67,6 +69,27 @@ def _words(hint: object) -> str:
     return plain[typing.cast(type, hint)]
 
 
+def data() -> str:
+    """Every data set that is read: published counts and their source, licence, how to obtain it."""
+    lines = [
+        "# Data sets",
+        "",
+        "What `reidentify data list` lists. A split is chosen with `@`: `viper@3`. Counts are the published ones, with"
+        " their source; `reidentify data check NAME` compares them with what is on disk.",
+        "This page is made by `make docs`.",
+    ]
+    for name in benchmarks.names():
+        facts = benchmarks.facts(name)
+        counts = [
+            f"{split}: " + ", ".join(f"{value:,} {what}" for what, value in vars(count).items() if value is not None)
+            for split, count in facts.counts.items()
+        ]
+        lines += ["", f"## `{name}`", "", f"{facts.title}. Source: {facts.paper}.", ""]
+        lines += [f"- {line}" for line in [*counts, f"licence: {facts.licence}", f"obtain: {facts.obtain}"]]
+        lines += [f"- {facts.notes}"] if facts.notes else []
+    return "\n".join(lines) + "\n"
+
+
 def results(page: str, rows: list[dict[str, typing.Any]]) -> str:
     """The page with its tables made anew."""
     lines = [BEGIN]
@@ -94,7 +117,7 @@ def main() -> int:
         if set(row) != FIELDS:
             raise SystemExit(f"results.json: a row must have the fields {sorted(FIELDS)}, found {sorted(row)}")
     page = DOCS / "results.md"
-    wanted = {DOCS / "recipes.md": recipes(), page: results(page.read_text(), rows)}
+    wanted = {DOCS / "recipes.md": recipes(), DOCS / "data.md": data(), page: results(page.read_text(), rows)}
     stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     for path in stale:
         if check:

@@ -313,7 +313,7 @@ def _benchmark(name: str, root: str | None) -> Benchmark:
     from reidentify.data.benchmarks import benchmark
     from reidentify.data.root import data_root
 
-    if "street" in name.split("+"):
+    if any(part.partition("-")[0] == "street" for part in name.split("+")):
         from reidentify.street import ensure
 
         ensure(data_root(root))
