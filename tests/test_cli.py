@@ -90,6 +90,18 @@ def test_embed_then_evaluate_files(people: Benchmark, tmp_path: Path, capsys) ->
     assert len(Embeddings.load(tmp_path / "q.parquet")) == len(people.query)
 
 
+def test_embedded_splits_score_as_the_data_set_does(folder: Path, tmp_path: Path, capsys) -> None:
+    weights, mine = "osnet-x0.25-msmt17", tmp_path / "mine"
+    cli.main(["data", "import", str(folder), "--out", str(mine)])
+    for split in ("query", "gallery"):
+        cli.main(["embed", weights, "--data", str(mine), "--split", split, "-o", str(tmp_path / f"{split}.parquet")])
+    sides = ["--query-embeddings", tmp_path / "query.parquet", "--gallery-embeddings", tmp_path / "gallery.parquet"]
+    for out, source in (("a", sides), ("b", [weights, "--data", mine])):
+        assert cli.main([str(x) for x in ("evaluate", *source, "--out", tmp_path / out, "--report", "false")]) == 0
+    a, b = (json.loads((tmp_path / out / "metrics.json").read_text()) for out in ("a", "b"))
+    assert a["mAP"] == pytest.approx(b["mAP"], abs=1e-6)
+
+
 def test_import_makes_a_data_set_that_can_be_trained_on(folder: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / "mine"
     assert cli.main(["data", "import", str(folder), "--out", str(out)]) == 0

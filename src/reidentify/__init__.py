@@ -18,8 +18,13 @@ from reidentify.values import DISTRACTOR, JUNK, Batch, Embeddings, Sightings
 
 if TYPE_CHECKING:
     from reidentify.data.benchmark import Benchmark
+    from reidentify.data.benchmarks import benchmark
     from reidentify.embed import load
+    from reidentify.models.output import Output
+    from reidentify.ranking.distance import Scorer
     from reidentify.ranking.evaluate import evaluate
+    from reidentify.ranking.protocol import Protocol
+    from reidentify.ranking.results import Result
 
 __version__ = "0.1.0"
 
@@ -29,6 +34,10 @@ _LAZY = {
     "evaluate": "reidentify.ranking.evaluate",
     "load": "reidentify.embed",
     "benchmark": "reidentify.data.benchmarks",
+    "Output": "reidentify.models.output",
+    "Protocol": "reidentify.ranking.protocol",
+    "Result": "reidentify.ranking.results",
+    "Scorer": "reidentify.ranking.distance",
 }
 
 __all__ = [
@@ -39,9 +48,13 @@ __all__ = [
     "Embeddings",
     "ImageError",
     "InputError",
+    "Output",
+    "Protocol",
     "RecipeError",
     "ReidentifyError",
     "ReidentifyWarning",
+    "Result",
+    "Scorer",
     "Sightings",
     "StorageError",
     "WeightsError",

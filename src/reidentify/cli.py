@@ -18,8 +18,15 @@ from reidentify.commands import COMMANDS, Command, Use
 from reidentify.errors import InputError, ReidentifyError, ReidentifyWarning
 
 # What is given by place instead of by name, and what has a short name.
-_PLACED = {"name": None, "source": None, "recipe": None, "weights": None, "images": "+"}
+_PLACED = {"name": None, "source": None, "recipe": None, "weights": None, "images": "*"}
 _SHORT = {"output": "-o"}
+# Options that take several values: their type and number.
+_SEVERAL: dict[str, tuple[type, str | int]] = {
+    "scales": (float, "+"),
+    "mean": (float, 3),
+    "std": (float, 3),
+    "size": (int, 2),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -95,7 +102,7 @@ def _command_parser(prog: str, command: Command) -> ArgumentParser:
     text = inspect.getdoc(command) or ""
     parser = _Parser(prog=prog, description=text.partition("\nArgs:")[0].strip())
     parameters = inspect.signature(command).parameters
-    helps = dict(re.findall(r"^    (\w+): ((?:.|\n        )*)", text, re.MULTILINE))
+    helps = _helps(text)
     by_hand = {k for k in parameters if k in _PLACED or k in _SHORT or k == "set"}
     for name in [k for k in parameters if k in by_hand]:
         said = {"help": " ".join(helps[name].split())}
@@ -108,8 +115,16 @@ def _command_parser(prog: str, command: Command) -> ArgumentParser:
             parser.add_argument(f"--{name}", nargs="+", action="extend", type=str, metavar="KEY=VALUE", **said)
     parser.add_function_arguments(command, as_group=False, skip={*by_hand, "use"})
     if "use" in parameters:
-        parser.add_class_arguments(Use, as_group=False)
+        parser.add_class_arguments(Use, as_group=False, skip=set(_SEVERAL))
+        for name, (kind, count) in _SEVERAL.items():
+            said = {"help": " ".join(_helps(inspect.getdoc(Use) or "")[name].split())}
+            parser.add_argument(f"--{name}", nargs=count, type=kind, default=getattr(Use(), name), **said)
     return parser
+
+
+def _helps(text: str) -> dict[str, str]:
+    """What a docstring says of each argument."""
+    return dict(re.findall(r"^    (\w+): ((?:.|\n        )*)", text, re.MULTILINE))
 
 
 def _run(given: Namespace, commands: Mapping[str, Command | dict[str, Command]]) -> int:

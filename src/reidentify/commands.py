@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import reidentify
 from reidentify.errors import InputError
@@ -101,19 +102,19 @@ def import_(source: str, out: str, fraction: float = 0.5, seed: int = 0) -> None
 
 
 def street(
-    out: str, identities: int = 200, cameras: int = 6, minutes: float | None = None, seed: int = 0, video: bool = False
+    out: str, identities: int = 20, cameras: int = 6, minutes: float = 2.0, seed: int = 0, video: bool = True
 ) -> None:
     """Render a street: people under several cameras, with complete ground truth.
 
-    Example: reidentify street --out street --identities 50 --video
+    Example: reidentify street --out street --identities 50 --cameras 6 --minutes 8 --video false
 
     Args:
         out: a new folder for crops, tracklets and tables.
         identities: number of people, 2 to 9999.
         cameras: number of cameras, 2 to 99.
-        minutes: length of the recording; default 0.15 minutes per identity, 10 at least.
+        minutes: length of the recording, 2 to 1440.
         seed: the same seed renders the same bytes.
-        video: also write an MP4 video per camera.
+        video: also write an MP4 video per camera, which takes about two minutes per camera and minute on one core.
     """
     from reidentify.street import render
 
@@ -166,11 +167,12 @@ class Use:
         flip: average with the mirror image; default as the weights' card says.
         scales: average over these enlargements of the input size.
         batch_size: images per step.
-        channels: of a foreign network without a card: order of the channels it wants.
+        channels: of a foreign network: order of the channels it wants.
         scale: of a foreign network: what pixel values are divided by first; 255 maps to 0..1, 1 leaves 0..255.
-        mean: of a foreign network: subtracted after that, per channel in RGB order.
-        std: of a foreign network: divided by after that.
-        size: of a foreign network: input height and width.
+        mean: of a foreign network: of red, green and blue, subtracted after that; default ImageNet's, or 0 0 0 with
+            --scale.
+        std: of a foreign network: divided by after that; default ImageNet's, or 1 1 1 with --scale.
+        size: of a foreign network: input height and width; default from the graph.
     """
 
     device: str | None = None
@@ -179,48 +181,70 @@ class Use:
     batch_size: int = 64
     channels: Literal["rgb", "bgr"] | None = None
     scale: float | None = None
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
-    size: tuple[int, int] | None = None
+    mean: list[float] | None = None
+    std: list[float] | None = None
+    size: list[int] | None = None
 
     def load(self, weights: str) -> Model:
         """The network, with the preprocessing that the options state."""
         from reidentify.embed import load
-        from reidentify.models.weights import Preprocessing
+        from reidentify.models.foreign import ForeignNetwork
+        from reidentify.models.weights import Card, Preprocessing, card_path
 
-        stated = {k: v for k in ("channels", "scale", "mean", "std") if (v := getattr(self, k)) is not None}
-        if self.size:
-            stated |= {"height": self.size[0], "width": self.size[1]}
-        elif stated:
-            from reidentify.models.foreign import ForeignNetwork
+        stated: dict[str, Any] = {k: getattr(self, k) for k in ("channels", "scale", "mean", "std")}
+        stated = {k: tuple(v) if isinstance(v, list) else v for k, v in stated.items() if v is not None}
+        if not stated and not self.size:
+            return load(weights, self.device)
+        if self.scale is not None:
+            stated = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), **stated}
+        card = card_path(Path(weights))
+        known = Card.read(card).preprocessing if card.exists() else None
+        size = self.size or (known and (known.height, known.width)) or ForeignNetwork(weights).size
+        return load(weights, self.device, replace(known or Preprocessing(), height=size[0], width=size[1], **stated))
 
-            stated |= dict(zip(("height", "width"), ForeignNetwork(weights).size))
-        return load(weights, self.device, Preprocessing(**stated) if stated else None)
-
-    def embed(self, model: Model, rows: Sightings, cache: bool = True) -> Embeddings:
-        """Embeddings of these rows."""
-        return model.embed_sightings(rows, self.flip, self.scales, self.batch_size, cache)
+    def options(self) -> dict[str, Any]:
+        """What `Model.embed_sightings` takes."""
+        return {"flip": self.flip, "scales": self.scales, "batch_size": self.batch_size}
 
 
-def embed(weights: str, images: list[str], output: str, use: Use) -> None:
+def embed(
+    weights: str,
+    images: list[str],
+    output: str,
+    use: Use,
+    data: str | None = None,
+    split: Literal["train", "query", "gallery"] = "gallery",
+    root: str | None = None,
+) -> None:
     """Embed pictures of persons and write the vectors with their paths to a Parquet file.
 
-    Example: reidentify embed market-small crops/*.jpg -o crops.parquet
+    Examples:
+      reidentify embed market-small crops/*.jpg -o crops.parquet
+      reidentify embed market-small --data market1501 --split query -o query.parquet
 
     Args:
         weights: the name of shipped weights, a run folder, a weights.safetensors, an ONNX file or an OpenVINO IR.
-        images: picture files, or folders of them.
+        images: picture files, or folders of them; who they show is not known.
         output: the Parquet file.
+        data: a data set, or a path to your own data, instead of images: identities, cameras and times are written too.
+        split: which part of the data set.
+        root: the data root; default $REIDENTIFY_DATA, else ~/.cache/reidentify/data.
     """
     import numpy as np
 
     from reidentify.data.root import image_files
 
-    found = [image_files(Path(path), recursive=True) if Path(path).is_dir() else [Path(path)] for path in images]
-    files = np.array([str(file) for some in found for file in some], object)
-    if not len(files):
-        raise InputError(f"{', '.join(images)}: no images there")
-    use.embed(use.load(weights), Sightings(np.zeros(len(files), np.int64), files=files), cache=False).save(output)
+    if bool(data) == bool(images):
+        raise InputError("embed needs either images or --data NAME")
+    if data:
+        rows = getattr(_benchmark(data, root), split)
+    else:
+        found = [image_files(Path(path), recursive=True) if Path(path).is_dir() else [Path(path)] for path in images]
+        files = np.array([str(file) for some in found for file in some], object)
+        rows = Sightings(np.zeros(len(files), np.int64), files=files)
+    if not len(rows):
+        raise InputError(f"{f'the {split} of {data}' if data else ', '.join(images)}: no images there")
+    use.load(weights).embed_sightings(rows, **use.options(), cache=bool(data)).save(output)
     print(output)
 
 
@@ -255,8 +279,11 @@ def evaluate(
         report: write report.html and its pictures.
     """
     from reidentify.data.own import read_pair
+    from reidentify.embed import embed_sides
 
     if query_embeddings and gallery_embeddings:
+        if weights or data or query or gallery:
+            raise InputError("evaluate takes embeddings, or weights and images, not both")
         title = f"{query_embeddings} in {gallery_embeddings}"
         _scored(Embeddings.load(query_embeddings), Embeddings.load(gallery_embeddings), None, out, title, report)
         return
@@ -269,7 +296,7 @@ def evaluate(
     if not len(benchmark.query) or not len(benchmark.gallery):
         raise InputError(f"{benchmark.name} has no query and gallery to evaluate on")
     model = use.load(weights)
-    sides = [use.embed(model, rows) for rows in (benchmark.query, benchmark.gallery)]
+    sides = embed_sides(model, benchmark, **use.options())
     _scored(*sides, benchmark.protocol, out, f"{model.card.name} on {benchmark.name}", report)
 
 
@@ -282,15 +309,14 @@ def demo(out: str = "runs/demo", root: str | None = None) -> None:
         out: the run folder; a finished one is reported anew, an unfinished one resumed.
         root: the data root, where the street is kept; default $REIDENTIFY_DATA, else ~/.cache/reidentify/data.
     """
-    from reidentify.embed import load
+    from reidentify.embed import embed_sides, load
     from reidentify.training.recipe import read_recipe
     from reidentify.training.run import WEIGHTS, train
 
     benchmark = _benchmark("street", root)
     if not (Path(out) / WEIGHTS).exists():
         train(read_recipe("demo"), benchmark, out)
-    model = load(out)
-    sides = [model.embed_sightings(rows) for rows in (benchmark.query, benchmark.gallery)]
+    sides = embed_sides(load(out), benchmark)
     _scored(*sides, benchmark.protocol, out, "The street: people the network has never seen", True)
 
 
@@ -313,7 +339,7 @@ def _benchmark(name: str, root: str | None) -> Benchmark:
     from reidentify.data.benchmarks import benchmark
     from reidentify.data.root import data_root
 
-    if any(part.partition("-")[0] == "street" for part in name.split("+")):
+    if any(re.split("[-@]", part)[0] == "street" for part in name.split("+")):
         from reidentify.street import ensure
 
         ensure(data_root(root))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reidentify import zoo
+from reidentify.data.benchmark import Benchmark
 from reidentify.data.console import tracked
 from reidentify.data.pixels import DecodedOnTheFly, Pixels, open_pixels, to_array
 from reidentify.errors import InputError, ReidentifyWarning, WeightsError
@@ -81,6 +82,7 @@ class Model:
         scales: Sequence[float] = (1.0,),
         batch_size: int = 64,
         cache: bool = True,
+        cameras: bool = True,
         progress: bool = True,
     ) -> Embeddings:
         """Embed every row; a tracklet is the mean of its frames' embeddings.
@@ -90,6 +92,8 @@ class Model:
             flip: average with the mirror image; None: as the card says.
             scales: average over these enlargements of the input size.
             batch_size: frames per step.
+            cameras: for a network with a camera embedding, these are the cameras it was trained on; without that, or
+                for a camera it does not know, nothing is added.
             cache: decode once into the pixel cache, so that the next network need not.
             progress: show progress bars.
 
@@ -104,7 +108,7 @@ class Model:
         if cache:
             pixels = open_pixels(files, size, interpolation, progress=progress)
         camids = None
-        if self.card.cameras and sightings.camids is not None:
+        if cameras and self.card.cameras and sightings.camids is not None:
             rows = camera_indices(sightings.camids, self.card.cameras)
             camids = torch.from_numpy(rows[sightings.frame_rows()])
         frames = self._vectors(pixels, camids, flip, scales, batch_size, progress)
@@ -154,6 +158,14 @@ class Model:
         return F.normalize(total, dim=1)
 
 
+def embed_sides(model: Model, benchmark: Benchmark, **options: Any) -> tuple[Embeddings, Embeddings]:
+    """Query and gallery of a benchmark, embedded. `options` are those of `Model.embed_sightings`."""
+    known = model.card.dataset.removesuffix("-holdout") == benchmark.name.removesuffix("-holdout")
+    rows = Sightings.concat([benchmark.query, benchmark.gallery])
+    found, cut = model.embed_sightings(rows, cameras=known, **options), len(benchmark.query)
+    return found[:cut], found[cut:]
+
+
 def load(
     weights: str | os.PathLike[str],
     device: str | torch.device | None = None,
@@ -164,7 +176,8 @@ def load(
     Args:
         weights: the name of shipped weights (`reidentify.zoo.names()`), a run's folder, a `weights.safetensors` with
             its card beside it, or a foreign network: an ONNX file or an OpenVINO IR (.xml).
-        device: e.g. "cuda:1"; None: the GPU if there is one, else the CPU. A foreign network runs on the CPU.
+        device: e.g. "cuda:1"; None: the GPU if there is one, else the CPU; for a foreign network, what its runtime
+            calls it, None: the CPU.
         preprocessing: for a foreign network without a card (a .json beside it): what it expects. None: RGB, ImageNet
             mean and standard deviation, size from the graph, and a warning that says so.
 
@@ -174,8 +187,8 @@ def load(
     name, path = os.fspath(weights), Path(weights)
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     path = path / "weights.safetensors" if path.is_dir() else path
-    if path.suffix in (".onnx", ".xml"):
-        return _foreign(path, preprocessing)
+    if path.suffix.lower() in (".onnx", ".xml"):
+        return _foreign(path, preprocessing, None if device is None else str(device))
     if not path.is_file():
         shipped = zoo.path(name)
         if shipped is None:
@@ -195,12 +208,12 @@ def load(
     return Model(lambda images, camids: network(images, camids).embedding, card, where, network)
 
 
-def _foreign(path: Path, preprocessing: Preprocessing | None) -> Model:
+def _foreign(path: Path, preprocessing: Preprocessing | None, device: str | None) -> Model:
     from reidentify.models.foreign import ForeignNetwork
 
     card = Card.read(card_path(path)) if preprocessing is None and card_path(path).exists() else None
     stated = preprocessing or (card.preprocessing if card else None)
-    network = ForeignNetwork(path, size=(stated.height, stated.width) if stated else None)
+    network = ForeignNetwork(path, device, size=(stated.height, stated.width) if stated else None)
     height, width = network.size
     if stated is None:
         stated = Preprocessing(height, width)

@@ -38,7 +38,10 @@ class ImageError(InputError):
 
     def __init__(self, path: str | PathLike[str], reason: str) -> None:
         super().__init__(f"cannot read image {path}: {reason}")
-        self.path = str(path)
+        self.path, self.reason = str(path), reason
+
+    def __reduce__(self) -> tuple[type[ImageError], tuple[str, str]]:
+        return ImageError, (self.path, self.reason)  # so that it comes whole out of a worker process
 
 
 class RecipeError(ReidentifyError):

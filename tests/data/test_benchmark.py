@@ -43,6 +43,17 @@ def test_without_cameras_one_query_per_identity() -> None:
     assert len(held.query) == 3
 
 
+def test_a_query_keeps_a_right_answer_in_the_gallery() -> None:
+    """Two cameras with one image each, as in VIPeR: one image of a person is the query, the other its answer."""
+    pids, camids = np.repeat(np.arange(1, 11), 2), np.tile([1, 2], 10)
+    _, held = Benchmark("pairs", Sightings(pids, camids=camids, split=["train"] * 20)).holdout(0.4)
+    assert len(held.query) == len(held.gallery) == 4
+    assert sorted(held.query.pids.tolist()) == sorted(held.gallery.pids.tolist())
+    one = Benchmark("one camera", Sightings(pids, camids=np.ones(20), split=["train"] * 20))
+    with pytest.raises(InputError, match="no held-out identity was seen by two cameras"):
+        one.holdout(0.4)
+
+
 @pytest.mark.parametrize("fraction", [0, 1, -0.2])
 def test_a_fraction_must_be_one(fraction: float) -> None:
     with pytest.raises(InputError, match="between 0 and 1"):

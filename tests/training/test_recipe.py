@@ -38,6 +38,10 @@ def test_changes() -> None:
         ("input=3", "input: expected settings by name, got 3"),
         ("input.height.x=3", "height has no settings below it"),
         ("epochs", "--set wants key=value"),
+        ("optimiser.epochs=0", "optimiser.epochs: expected a number above 0, got 0"),
+        ("optimiser.lr=null", "optimiser.lr"),
+        ("input.holdout=1.5", "input.holdout: expected a share"),
+        ("loss={cross_entropy: 0, triplet: 0}", "nothing to minimise"),
         ("run.seed=[", "is not a YAML value"),
     ],
 )

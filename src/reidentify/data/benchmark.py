@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reidentify.errors import InputError
 from reidentify.ranking.protocol import MARKET1501, Protocol
@@ -113,8 +114,7 @@ class Benchmark:
     def holdout(self, fraction: float, seed: int = 0) -> tuple[Sightings, Benchmark]:
         """Set identities of the training split aside, for model selection and calibration.
 
-        Of a held-out identity, one image per camera becomes a query (one image in all where cameras are unknown) and
-        every image stands in the gallery of the others, as in the Market protocol.
+        Of a held-out identity the rows that `queries` chooses are queries, the others gallery.
 
         Args:
             fraction: share of the training identities, between 0 and 1; at least two identities are taken.
@@ -131,14 +131,33 @@ class Benchmark:
             raise InputError(f"{self.name}: {len(identities)} training identities are too few to hold any out")
         held = np.isin(rows.pids, rng.permutation(identities)[: max(2, round(fraction * len(identities)))])
         test = rows[held]
-        cameras = np.zeros(len(test), np.int64) if test.camids is None else test.camids
-        order = rng.permutation(len(test))
-        _, first = np.unique(np.stack([test.pids, cameras], 1)[order], axis=0, return_index=True)
         split = np.full(len(test), "gallery", object)
-        split[order[first]] = "query"
+        for pid in test.identities:
+            split[queries(rng.permutation(np.flatnonzero(test.pids == pid)), test.camids)] = "query"
+        if not (split == "query").any():
+            raise InputError(
+                f"{self.name}: no held-out identity was seen by two cameras, so none can be searched for; train with"
+                " input.holdout=0"
+            )
         held_out = Benchmark(f"{self.name}-holdout", test.replace(split=split), self.protocol, self.facts)
         return rows[~held], held_out
 
     def replace(self, **changes: object) -> Benchmark:
         """A copy with some fields exchanged."""
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+
+def queries(rows: NDArray[np.int64], camids: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Which of the (shuffled) rows of one identity become queries.
+
+    One row per camera that has several (one row in all if no camera has), as long as the rest holds a right answer for
+    it: one of another camera where cameras are known.
+    """
+    cameras = np.full(len(rows), -1) if camids is None else camids[rows]
+    known, first, counts = np.unique(cameras, return_index=True, return_counts=True)
+    if (known < 0).all():
+        return rows[:1] if len(rows) > 1 else rows[:0]
+    if len(known) < 2:
+        return rows[:0]
+    several = first[counts > 1]
+    return rows[several] if len(several) else rows[:1]

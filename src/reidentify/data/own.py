@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from reidentify.data import own_table
-from reidentify.data.benchmark import Benchmark
+from reidentify.data.benchmark import Benchmark, queries
 from reidentify.data.root import image_files
 from reidentify.errors import InputError, StorageError
 from reidentify.ranking.protocol import MARKET1501, NO_CAMERAS
@@ -133,20 +132,8 @@ def split_identities(sightings: Sightings, fraction: float = 0.5, seed: int = 0)
     split[np.isin(sightings.pids, identities[:count])] = "train"
     for pid in np.sort(identities[count:]):
         rows = rng.permutation(np.flatnonzero(sightings.pids == pid))
-        split[_queries(rows, sightings.camids)] = "query"
+        split[queries(rows, sightings.camids)] = "query"
     return sightings.replace(split=split)
-
-
-def _queries(rows: NDArray[np.int64], camids: NDArray[np.int64] | None) -> NDArray[np.int64]:
-    """The queries among the shuffled rows of one identity."""
-    cameras = np.full(len(rows), -1) if camids is None else camids[rows]
-    known, first, counts = np.unique(cameras, return_index=True, return_counts=True)
-    if (known < 0).all():
-        return rows[:1] if len(rows) > 1 else rows[:0]
-    if len(known) < 2:
-        return rows[:0]
-    several = first[counts > 1]
-    return rows[several] if len(several) else rows[:1]
 
 
 def _absolute(path: str | os.PathLike[str]) -> Path:

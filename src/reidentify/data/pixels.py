@@ -163,11 +163,14 @@ def open_pixels(
                         stacklevel=2,
                     )
                     return DecodedOnTheFly(paths, size, interpolation)
-            _build(path, done, paths, size, interpolation, progress)
+            try:
+                _build(path, done, paths, size, interpolation, progress)
+            except OSError:
+                path.unlink(missing_ok=True)
+                done.unlink(missing_ok=True)
+                raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            for leftover in (path, done):
-                leftover.unlink(missing_ok=True)
             raise StorageError(
                 f"the disk of {folder} is full: the pixel cache needs {nbytes / 1e6:.0f} MB; free some space or set"
                 " REIDENTIFY_CACHE to another disk"

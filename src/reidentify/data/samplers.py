@@ -30,6 +30,11 @@ class BatchSampler(ABC):
         """Choose the epoch whose batches the next iteration yields."""
         self.epoch = epoch
 
+    @property
+    def sampler(self) -> BatchSampler:
+        """Itself: pytorch-lightning calls `set_epoch` on the `sampler` of a batch sampler, and on nothing else."""
+        return self
+
     def __iter__(self) -> Iterator[list[int]]:
         rng = np.random.default_rng([self.seed, self.epoch])
         for batch in self._global_batches(rng):
@@ -79,8 +84,8 @@ class PKSampler(BatchSampler):
         identities: P.
         instances: K.
         camids: N, camera per row. Given: an identity's K instances come from as many cameras as possible.
-        sources: N, data set per row. Given: every batch holds the same number of identities of each source (a
-            remainder goes to the first), and the epoch is as long as the largest source makes it.
+        sources: N, data set per row. Given: every process's batch holds the same number of identities of each source
+            (a remainder goes to the first), and the epoch is as long as the largest source makes it.
     """
 
     def __init__(
@@ -117,8 +122,12 @@ class PKSampler(BatchSampler):
         tags = np.zeros(len(self.pids)) if sources is None else np.asarray(sources)
         source = np.array([tags[rows[0]] for rows in self._rows])
         names, counts = np.unique(source, return_counts=True)
-        quota = np.full(len(names), wanted // len(names))
-        quota[: wanted - quota.sum()] += 1
+        share = wanted // world_size
+        if share < len(names):
+            raise InputError(f"a batch of {share} identities cannot hold all {len(names)} sources: raise identities")
+        quota = np.full(len(names), share // len(names))
+        quota[: share - quota.sum()] += 1
+        quota *= world_size
         short = counts < quota
         if short.any():
             raise InputError(
@@ -127,9 +136,7 @@ class PKSampler(BatchSampler):
             )
         self._members = [np.flatnonzero(source == name) for name in names]
         self._quota = quota
-        self._length = max(
-            1, *(int(self._groups[m].sum() // q) for m, q in zip(self._members, quota, strict=True) if q > 0)
-        )
+        self._length = max(1, *(int(self._groups[m].sum() // q) for m, q in zip(self._members, quota, strict=True)))
 
     def __len__(self) -> int:
         return self._length
@@ -138,10 +145,10 @@ class PKSampler(BatchSampler):
         queues: list[deque[int]] = [deque() for _ in self._rows]
         remaining = self._groups.copy()
         for _ in range(self._length):
-            chosen = np.concatenate(
-                [self._draw(rng, remaining, m, q) for m, q in zip(self._members, self._quota, strict=True)]
-            )
-            yield np.concatenate([self._take(rng, queues, identity) for identity in rng.permutation(chosen)])
+            drawn = [self._draw(rng, remaining, m, q) for m, q in zip(self._members, self._quota, strict=True)]
+            shares = zip(*(np.split(identities, self.world_size) for identities in drawn), strict=True)
+            chosen = np.concatenate([identities for share in shares for identities in share])
+            yield np.concatenate([self._take(rng, queues, identity) for identity in chosen])
 
     def _draw(
         self, rng: np.random.Generator, remaining: NDArray[np.int64], members: NDArray[np.int64], count: int

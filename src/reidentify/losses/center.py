@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 
 class CenterLoss(nn.Module):
@@ -27,7 +27,6 @@ class CenterLoss(nn.Module):
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Mean of half the squared distance to the own centre. embeddings B x D, labels B."""
-        embeddings = embeddings.float()
         loss = (embeddings - self.centers[labels]).pow(2).sum(1).mean() / 2
         if self.training:
             self._follow(embeddings.detach(), labels)
@@ -36,5 +35,8 @@ class CenterLoss(nn.Module):
     @torch.no_grad()
     def _follow(self, embeddings: Tensor, labels: Tensor) -> None:
         pull = torch.zeros_like(self.centers).index_add_(0, labels, embeddings - self.centers[labels])
-        count = torch.bincount(labels, minlength=len(self.centers))
+        count = torch.bincount(labels, minlength=len(self.centers)).to(pull)
+        if distributed.is_available() and distributed.is_initialized():  # every process follows the whole batch
+            for value in (pull, count):
+                distributed.all_reduce(value)
         self.centers += self.rate * pull / (1 + count[:, None])

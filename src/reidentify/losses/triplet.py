@@ -1,4 +1,4 @@
-"""Triplet losses over a batch: batch-hard and weighted-regularised."""
+"""Triplet losses over a batch: batch-hard and weighted-regularised. To be called outside of autocast."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def batch_hard_triplet(embeddings: Tensor, labels: Tensor, margin: float | None 
     Returns:
         The mean over anchors; 0, still differentiable, if there are none.
     """
-    distances = pairwise_distances(embeddings.float(), embeddings.float())
+    distances = pairwise_distances(embeddings, embeddings)
     same = labels[:, None] == labels
     positive = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     hardest_positive = distances.masked_fill(~positive, -torch.inf).amax(1)
@@ -51,7 +51,7 @@ def weighted_regularised_triplet(embeddings: Tensor, labels: Tensor) -> Tensor:
     Returns:
         The mean over anchors that have a positive and a negative; 0, still differentiable, if there are none.
     """
-    distances = pairwise_distances(embeddings.float(), embeddings.float())
+    distances = pairwise_distances(embeddings, embeddings)
     same = labels[:, None] == labels
     positive = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     anchors = positive.any(1) & (~same).any(1)

@@ -63,6 +63,8 @@ def timm_backbone(name: str, pretrained: bool = False, last_stride: int = 1, **s
     wheel = _WHEELS.get(name) if pretrained else None
     try:
         network = timm.create_model(name, pretrained=pretrained and wheel is None, num_classes=0, **settings)
+    except TypeError as error:
+        raise InputError(f"{name} does not take these settings: {error}") from None
     except (OSError, RuntimeError) as error:
         if not pretrained:
             raise

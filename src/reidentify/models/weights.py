@@ -28,8 +28,8 @@ class Preprocessing:
     Args:
         height: rows the image is resized to.
         width: columns the image is resized to.
-        mean: per channel, subtracted from pixels that were divided by `scale`.
-        std: per channel, divided by after that.
+        mean: of red, green and blue, subtracted from pixels that were divided by `scale`.
+        std: of red, green and blue, divided by after that.
         scale: pixel values are divided by this first; 255 maps to 0..1, 1 leaves 0..255.
         channels: order in which the network wants them.
         interpolation: of the resize.
@@ -49,10 +49,9 @@ class Preprocessing:
             pixels = pixels.float() / self.scale
         elif self.scale != 255.0:
             pixels = pixels * (255.0 / self.scale)
-        if self.channels == "bgr":
-            pixels = pixels.flip(-3)
         mean, std = (torch.tensor(v, device=pixels.device).reshape(3, 1, 1) for v in (self.mean, self.std))
-        return (pixels - mean) / std
+        normalised = (pixels - mean) / std
+        return normalised.flip(-3) if self.channels == "bgr" else normalised
 
 
 @dataclass(frozen=True)
@@ -69,6 +68,7 @@ class Card:
         scores: one entry per evaluation: data, protocol, AP convention and values.
         training: the recipe they were trained by.
         cameras: of a camera embedding, the training cameras in its order; empty without one.
+        dataset: name of the training data, whose cameras these are.
         flip: whether the scores average an image with its mirror.
         sha256: of the safetensors file.
         version: of reidentify.
@@ -83,6 +83,7 @@ class Card:
     scores: list[dict[str, Any]] = field(default_factory=list)
     training: dict[str, Any] = field(default_factory=dict)
     cameras: list[int] = field(default_factory=list)
+    dataset: str = ""
     flip: bool = False
     sha256: str = ""
     version: str = ""
@@ -127,12 +128,14 @@ def save_weights(state: dict[str, Tensor], card: Card, path: Path, half: bool = 
     content = save(tensors)
     card = dataclasses.replace(card, sha256=hashlib.sha256(content).hexdigest())
     path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, content)
-    _replace(card_path(path), (json.dumps(dataclasses.asdict(card), indent=2, ensure_ascii=False) + "\n").encode())
+    # The weights last: where they are, everything is.
+    replace(card_path(path), (json.dumps(dataclasses.asdict(card), indent=2, ensure_ascii=False) + "\n").encode())
+    replace(path, content)
     return card
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         partial.write_bytes(content)

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from reidentify.data.pixels import DecodedOnTheFly, Pixels
 from reidentify.data.samplers import BatchSampler, PKSampler, ShuffleSampler
 from reidentify.embed import camera_indices
-from reidentify.errors import InputError
+from reidentify.errors import ImageError, InputError
 from reidentify.training.recipe import Recipe
 from reidentify.training.validation import Validation
 from reidentify.values import Batch, Sightings
@@ -40,11 +40,16 @@ class Rows(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> Batch | ImageError:
         return self.__getitems__([index])
 
-    def __getitems__(self, rows: list[int]) -> Batch:
-        images = torch.from_numpy(self.pixels.read(rows)).permute(0, 3, 1, 2)
+    def __getitems__(self, rows: list[int]) -> Batch | ImageError:
+        try:
+            images = torch.from_numpy(self.pixels.read(rows)).permute(0, 3, 1, 2)
+        except ImageError as error:
+            if get_worker_info() is None:
+                raise
+            return error  # raised in a worker it would arrive as text, with the worker's traceback
         return Batch(
             images[:, None],
             torch.from_numpy(self.labels[rows]),
@@ -79,6 +84,12 @@ class Loader(pl.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
         )
 
+    def on_before_batch_transfer(self, batch: Batch | ImageError, dataloader_idx: int) -> Batch:
+        """Raise what a worker met."""
+        if isinstance(batch, ImageError):
+            raise batch
+        return batch
+
     def val_dataloader(self) -> Any:
         """The held-out rows in order; every process validates all of them."""
         if self.validation is None:
@@ -104,6 +115,6 @@ def sampler(rows: Rows, recipe: Recipe, rank: int = 0, world_size: int = 1) -> B
     )
 
 
-def _whole(batch: Batch) -> Batch:
+def _whole(batch: Batch | ImageError) -> Batch | ImageError:
     """`Rows` already returns a Batch."""
     return batch

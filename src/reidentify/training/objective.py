@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,20 +32,25 @@ class Objective(nn.Module):
 
     def forward(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
         """Each loss by name, already weighted. labels: B, class indices."""
-        s, losses = self.settings, {}
+        # In half precision a distance of close points drowns in rounding, and autocast would multiply in it.
+        with torch.autocast(labels.device.type, enabled=False):
+            return self._losses(output, labels)
+
+    def _losses(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
+        s, losses, embedding = self.settings, dict[str, Tensor](), output.embedding.float()
         if s.cross_entropy and output.logits is not None:
             losses["cross_entropy"] = s.cross_entropy * self._cross_entropy(output.logits, labels)
         if s.triplet:
             if s.triplet_kind == "weighted":
-                triplet = weighted_regularised_triplet(output.embedding, labels)
+                triplet = weighted_regularised_triplet(embedding, labels)
             else:
                 margin = s.margin if s.triplet_kind == "hard" else None
-                triplet = batch_hard_triplet(output.embedding, labels, margin)
+                triplet = batch_hard_triplet(embedding, labels, margin)
             losses["triplet"] = s.triplet * triplet
         if self.center is not None:
-            losses["center"] = s.center * self.center(output.embedding, labels)
+            losses["center"] = s.center * self.center(embedding, labels)
         if self.metric is not None:
-            losses[s.metric or "metric"] = s.metric_weight * self.metric(output.embedding.float(), labels)
+            losses[s.metric or "metric"] = s.metric_weight * self.metric(embedding, labels)
         return losses
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:

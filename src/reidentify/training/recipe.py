@@ -19,6 +19,13 @@ from reidentify.errors import RecipeError
 from reidentify.models.catalogue import ModelSettings
 
 
+def _positive(section: str, settings: object, *names: str) -> None:
+    for name in names:
+        value = getattr(settings, name)
+        if value is None or not value > 0:
+            raise RecipeError(f"{section}.{name}: expected a number above 0, got {value}")
+
+
 @dataclass(frozen=True)
 class InputSettings:
     """What the network sees.
@@ -35,6 +42,11 @@ class InputSettings:
     width: int = 128
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
     holdout: float = 0.1
+
+    def __post_init__(self) -> None:
+        _positive("input", self, "height", "width")
+        if not 0 <= self.holdout < 1:
+            raise RecipeError(f"input.holdout: expected a share from 0 to below 1, got {self.holdout}")
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,9 @@ class SamplerSettings:
     instances: int = 4
     camera_aware: bool = False
     source_balanced: bool = False
+
+    def __post_init__(self) -> None:
+        _positive("sampler", self, "identities", "instances")
 
 
 @dataclass(frozen=True)
@@ -81,6 +96,10 @@ class LossSettings:
     metric: str | None = None
     metric_weight: float = 1.0
     metric_settings: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.cross_entropy or self.triplet or self.center or self.metric):
+            raise RecipeError("loss: every loss has weight 0, so there is nothing to minimise")
 
 
 @dataclass(frozen=True)
@@ -124,6 +143,9 @@ class OptimiserSettings:
     clip: float = 0.0
     ema: float = 0.0
 
+    def __post_init__(self) -> None:
+        _positive("optimiser", self, "lr", "epochs")
+
 
 @dataclass(frozen=True)
 class RunSettings:
@@ -152,6 +174,9 @@ class RunSettings:
     checkpoint_every: int = 1
     select: Literal["last", "best"] = "last"
     flip: bool = True
+
+    def __post_init__(self) -> None:
+        _positive("run", self, "nodes", "evaluate_every", "checkpoint_every")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 import reidentify
@@ -22,19 +24,22 @@ from reidentify import zoo
 from reidentify.data.benchmark import Benchmark
 from reidentify.data.console import console, say
 from reidentify.data.pixels import open_pixels
-from reidentify.embed import Model
-from reidentify.errors import InputError, WeightsError
+from reidentify.embed import Model, embed_sides
+from reidentify.errors import InputError, RecipeError, WeightsError
 from reidentify.models.batchnorm import refit_batch_norms
 from reidentify.models.catalogue import build
 from reidentify.models.convert import load_torchreid, state_from_onnx
 from reidentify.models.weights import (
     Card,
     Preprocessing,
+    card_path,
     load_state,
     read_state,
+    replace,
     save_weights,
     without_classifier,
 )
+from reidentify.ranking.evaluate import match_sightings
 from reidentify.training.history import History
 from reidentify.training.loader import Loader, Rows
 from reidentify.training.module import EmbeddingTraining
@@ -67,7 +72,8 @@ def train(recipe: Recipe, benchmark: Benchmark, out: str | os.PathLike[str], pro
     folder, s = Path(out), recipe.run
     stated = {"recipe": dataclasses.asdict(recipe), "data": benchmark.name, "rows": len(benchmark.train)}
     description = json.dumps(stated, indent=2) + "\n"
-    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+    first = int(os.environ.get("LOCAL_RANK", 0)) == 0
+    if first:
         _check_folder(folder, description)
     pl.seed_everything(s.seed, workers=True, verbose=False)
     rows, held = (benchmark.train, None)
@@ -75,33 +81,55 @@ def train(recipe: Recipe, benchmark: Benchmark, out: str | os.PathLike[str], pro
         rows, held = benchmark.holdout(recipe.input.holdout, s.seed)
     if not len(rows):
         raise InputError(f"{benchmark.name} has no training rows")
+    tests = [test for test in (held, benchmark) if test is not None and len(test.query) and len(test.gallery)]
+    for test in tests:
+        match_sightings(test.query, test.gallery, test.protocol).require()
     size, interpolation = (recipe.input.height, recipe.input.width), recipe.input.interpolation
     data = Rows(rows, open_pixels(rows.files, size, interpolation, progress=progress))
+    validation = Validation(held, size, interpolation, progress) if held is not None else None
     network, preprocessing = _network(recipe, data)
     objective = Objective(recipe.loss, len(data.identities), network.embedding_dim)  # type: ignore[arg-type]
     module = EmbeddingTraining(network, objective, recipe, preprocessing)
-    validation = Validation(held, preprocessing, progress) if held is not None else None
-
-    # Only now that everything the run needs has been read and built is anything written.
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / DESCRIPTION).write_text(description)
-    checkpoints = folder / "checkpoints"
     trainer = _trainer(recipe, folder, validation, progress)
-    last = checkpoints / "last.ckpt"
-    if last.exists() and trainer.is_global_zero:
+
+    # Only now that everything the training needs has been read and built is anything written.
+    folder.mkdir(parents=True, exist_ok=True)
+    if first:
+        replace(folder / DESCRIPTION, description.encode())
+    last, best = (folder / "checkpoints" / name for name in ("last.ckpt", "best.ckpt"))
+    checkpoint = _read_checkpoint(last)
+    if checkpoint is not None and first:
         say(f"resuming from {last}")
-    trainer.fit(
-        module,
-        datamodule=Loader(data, recipe, validation),
-        ckpt_path=last if last.exists() else None,
-        weights_only=False,  # our own checkpoint: optimiser, callbacks and all
-    )
+    if checkpoint is not None and checkpoint["epoch"] + 1 >= recipe.optimiser.epochs:
+        module.load_state_dict(checkpoint["state_dict"])  # the moving average, where there is one
+    else:
+        resumed = last if checkpoint is not None else None
+        trainer.fit(module, datamodule=Loader(data, recipe, validation), ckpt_path=resumed, weights_only=True)
     if not trainer.is_global_zero:
         return folder / WEIGHTS
-    best = checkpoints / "best.ckpt"
-    if s.select == "best" and best.exists():
-        module.load_state_dict(torch.load(best, map_location="cpu", weights_only=False)["state_dict"])
-    return _finish(folder, recipe, benchmark, held, data, network, preprocessing, progress)
+    if s.select == "best" and (chosen := _read_checkpoint(best)) is not None:
+        module.load_state_dict(chosen["state_dict"])
+    return _finish(folder, recipe, benchmark, tests, data, network, preprocessing, progress)
+
+
+class _WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it, so that a kill leaves the last one whole."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        partial = Path(f"{path}.partial")
+        super().save_checkpoint(checkpoint, partial, storage_options)
+        os.replace(partial, path)
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any] | None:
+    """A checkpoint of ours, or None if there is none. It holds tensors and numbers; no code is unpickled."""
+    if not path.exists():
+        return None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch names no type for a file that is none of its own
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: not a checkpoint that can be resumed ({reason}); give another folder") from None
 
 
 def _check_folder(folder: Path, description: str) -> None:
@@ -114,7 +142,11 @@ def _check_folder(folder: Path, description: str) -> None:
     if (folder / WEIGHTS).exists():
         raise InputError(f"{folder} holds a finished run; give another folder with --out")
     if stated.read_text() != description:
-        where = _difference(json.loads(stated.read_text()), json.loads(description))
+        try:
+            theirs = json.loads(stated.read_text())
+        except ValueError:
+            raise InputError(f"{stated} is not the description of a run; give another folder with --out") from None
+        where = _difference(theirs, json.loads(description))
         raise InputError(
             f"{folder} holds a run of another recipe or data ({where} differs); give another folder with --out"
         )
@@ -136,7 +168,9 @@ def _network(recipe: Recipe, data: Rows) -> tuple[nn.Module, Preprocessing]:
             "model.init: there are no ImageNet weights of OSNet to fetch; use random, the name of shipped weights"
             f" ({', '.join(zoo.names())}), or the path of a torchreid checkpoint"
         )
-    network = build(model, len(data.identities), len(data.cameras), pretrained=init == "imagenet")
+    # A classifier that nothing trains would only be waited for.
+    classes = len(data.identities) if recipe.loss.cross_entropy else 0
+    network = build(model, classes, len(data.cameras), pretrained=init == "imagenet")
     if init not in ("imagenet", "random"):
         path = zoo.path(init) or Path(init)
         state = read_state(path) if path.suffix == ".safetensors" else None
@@ -154,7 +188,12 @@ def _network(recipe: Recipe, data: Rows) -> tuple[nn.Module, Preprocessing]:
         rows = np.random.default_rng(recipe.run.seed).permutation(len(data))[:512]
         images = torch.from_numpy(data.pixels.read(rows)).permute(0, 3, 1, 2)
         refit_batch_norms(network, preprocessing.apply(images))
-    return network.to(memory_format=torch.channels_last), preprocessing  # type: ignore[call-overload]
+    try:
+        network.eval()(torch.zeros(1, 3, recipe.input.height, recipe.input.width))
+    except RuntimeError as error:
+        size = f"{recipe.input.height} x {recipe.input.width}"
+        raise InputError(f"input: images of {size} do not suit the network ({str(error).splitlines()[0]})") from None
+    return network.train().to(memory_format=torch.channels_last), preprocessing  # type: ignore[call-overload]
 
 
 def _trainer(recipe: Recipe, folder: Path, validation: Validation | None, progress: bool) -> pl.Trainer:
@@ -180,39 +219,42 @@ def _trainer(recipe: Recipe, folder: Path, validation: Validation | None, progre
         callbacks.append(ModelCheckpoint(filename="best", monitor="validation/mAP", mode="max", **keep))
     if progress and console().is_terminal:
         callbacks.append(RichProgressBar(leave=False))
-    return pl.Trainer(
-        accelerator=s.accelerator,
-        devices=s.devices if s.accelerator != "cpu" or s.devices != "auto" else 1,
-        num_nodes=s.nodes,
-        # Layers that a freeze leaves out of a step would make plain DDP wait for their gradients.
-        strategy="ddp_find_unused_parameters_true" if o.freeze and parallel else "auto",
-        precision=s.precision,
-        max_epochs=o.epochs,
-        gradient_clip_val=o.clip or None,
-        check_val_every_n_epoch=s.evaluate_every,
-        num_sanity_val_steps=0,
-        limit_val_batches=None if validation else 0,
-        use_distributed_sampler=False,
-        callbacks=callbacks,
-        logger=TensorBoardLogger(str(folder), name="", version="tensorboard"),
-        enable_progress_bar=progress and console().is_terminal,
-        enable_model_summary=False,
-        default_root_dir=folder,
-    )
+    try:
+        return pl.Trainer(
+            accelerator=s.accelerator,
+            devices=s.devices if s.accelerator != "cpu" or s.devices != "auto" else 1,
+            num_nodes=s.nodes,
+            # Layers that a freeze leaves out of a step would make plain DDP wait for their gradients.
+            strategy="ddp_find_unused_parameters_true" if o.freeze and parallel else "auto",
+            precision=s.precision,
+            max_epochs=o.epochs,
+            gradient_clip_val=o.clip or None,
+            check_val_every_n_epoch=s.evaluate_every,
+            num_sanity_val_steps=0,
+            limit_val_batches=None if validation else 0,
+            use_distributed_sampler=False,
+            callbacks=callbacks,
+            plugins=[_WholeCheckpoints()],
+            logger=TensorBoardLogger(str(folder), name="", version="tensorboard"),
+            enable_progress_bar=progress and console().is_terminal,
+            enable_model_summary=False,
+            default_root_dir=folder,
+        )
+    except (MisconfigurationException, ValueError) as error:
+        raise RecipeError(f"run: {' '.join(str(error).split())}") from None
 
 
 def _finish(
     folder: Path,
     recipe: Recipe,
     benchmark: Benchmark,
-    held: Benchmark | None,
+    tests: list[Benchmark],
     data: Rows,
     network: nn.Module,
     preprocessing: Preprocessing,
     progress: bool,
 ) -> Path:
     """Score the network once on held-out identities and on the test split, and write weights and card."""
-    facts = benchmark.facts
     start = recipe.model.init if recipe.model.init in ("imagenet", "random") else f"weights {recipe.model.init}"
     card = Card(
         name=folder.name,
@@ -220,9 +262,10 @@ def _finish(
         preprocessing=preprocessing,
         embedding_dim=int(network.embedding_dim),  # type: ignore[arg-type]
         data=f"{benchmark.name}: {len(data)} images of {len(data.identities)} identities; started from {start}",
-        licence=facts.licence if facts else "that of the training images, which are the user's own",
+        licence=_licence(recipe, benchmark),
         training=dataclasses.asdict(recipe),
         cameras=data.cameras if recipe.model.camera_embedding else [],
+        dataset=benchmark.name,
         flip=recipe.run.flip,
         version=reidentify.__version__,
     )
@@ -230,14 +273,8 @@ def _finish(
     network = network.eval().to(device)
     model = Model(lambda images, camids: network(images, camids).embedding, card, device, network)
     scores = []
-    for test in (held, benchmark):
-        if test is None or not len(test.query) or not len(test.gallery):
-            continue
-        result = reidentify.evaluate(
-            model.embed_sightings(test.query, progress=progress),
-            model.embed_sightings(test.gallery, progress=progress),
-            test.protocol,
-        )
+    for test in tests:
+        result = reidentify.evaluate(*embed_sides(model, test, progress=progress), test.protocol)
         scores.append({"data": test.name, **result.summary()})
         if test is benchmark:
             result.save(folder)
@@ -245,3 +282,12 @@ def _finish(
     card = dataclasses.replace(card, scores=scores)
     save_weights(without_classifier(network.state_dict()), card, folder / WEIGHTS)
     return folder / WEIGHTS
+
+
+def _licence(recipe: Recipe, benchmark: Benchmark) -> str:
+    """The terms of the images, and those that come with the weights the training started from."""
+    images = benchmark.facts.licence if benchmark.facts else "the training images are the user's own"
+    shipped = zoo.path(recipe.model.init)
+    if shipped is not None:
+        return f"{images}; started from weights under: {Card.read(card_path(shipped)).licence}"
+    return f"{images}; ImageNet weights: research only" if recipe.model.init == "imagenet" else images

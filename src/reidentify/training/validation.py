@@ -10,8 +10,7 @@ import torch
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from reidentify.data.benchmark import Benchmark
-from reidentify.data.pixels import Pixels, open_pixels
-from reidentify.models.weights import Preprocessing
+from reidentify.data.pixels import Pixels, Size, open_pixels
 from reidentify.ranking.evaluate import embedding_scorer, evaluate, match_sightings
 from reidentify.report.lists import best_and_worst, montage, ranked_lists
 from reidentify.values import Embeddings, Sightings
@@ -22,16 +21,16 @@ class Validation(pl.Callback):
 
     Args:
         held: a Benchmark of identities that are not trained on.
-        preprocessing: of the network.
+        size: height and width that the network sees.
+        interpolation: of the resize.
         progress: show the progress of decoding.
     """
 
-    def __init__(self, held: Benchmark, preprocessing: Preprocessing, progress: bool) -> None:
+    def __init__(self, held: Benchmark, size: Size, interpolation: str, progress: bool) -> None:
         self.held = held
         self.rows = Sightings.concat([held.query, held.gallery])
-        size = preprocessing.height, preprocessing.width
         assert self.rows.files is not None
-        self.pixels: Pixels = open_pixels(self.rows.files, size, preprocessing.interpolation, progress=progress)
+        self.pixels: Pixels = open_pixels(self.rows.files, size, interpolation, progress=progress)
         self._vectors: list[torch.Tensor] = []
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

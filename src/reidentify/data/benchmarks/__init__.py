@@ -36,6 +36,9 @@ READERS = {
 """The module of each data set, imported when first asked for."""
 
 
+OWN = "the user's own images"
+
+
 class Reader(Protocol):
     """What the module of a data set offers."""
 
@@ -144,4 +147,6 @@ def join(parts: Sequence[Benchmark]) -> Benchmark:
         sources = np.full(len(train), part.name, dtype=object)
         joined.append(train.replace(pids=people + 1 + labels, camids=camids, sources=sources))
         people += len(identities)
-    return Benchmark("+".join(titles), Sightings.concat(joined))
+    licences = dict.fromkeys(f"{p.name}: {p.facts.licence if p.facts else OWN}" for p in parts)
+    facts = Facts("+".join(titles), "", "; ".join(licences), "", "")
+    return Benchmark("+".join(titles), Sightings.concat(joined), facts=facts)
