@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -61,5 +60,6 @@ def test_the_street_teaches_something_about_real_people(market, tmp_path: Path) 
     out = str(tmp_path / "run")
     assert main(["train", "demo", "--data", "street", "--out", out, "--set", *changes, "optimiser.lr=3.5e-4"]) == 0
     street = score(reidentify.load(out), market)
-    assert np.isfinite(street["mAP"])
+    print(f"Market-1501 mAP: ImageNet features {imagenet['mAP']:.4f}, trained on the street {street['mAP']:.4f}")
+    print(f"rank-1: ImageNet features {imagenet['rank1']:.4f}, trained on the street {street['rank1']:.4f}")
     assert street["mAP"] > 1.5 * imagenet["mAP"]

@@ -137,9 +137,13 @@ def train(recipe: str, data: str, out: str, root: str | None = None, set: list[s
 
     read = read_recipe(recipe, set or [])
     benchmark = _benchmark(data, root)
+    from reidentify.ranking.results import Result
     from reidentify.training.run import train
 
-    print(train(read, benchmark, out))
+    weights = train(read, benchmark, out)
+    if (Path(out) / "metrics.json").exists():
+        print(Result.load(out))
+    print(weights)
 
 
 def recipes() -> None:

@@ -148,7 +148,7 @@ class Result:
         ]
         table = [f"  {name:<14}{100 * value:6.2f} %   {note}".rstrip() for name, value, note in rows]
         valid = f"{self.valid_queries:,} with a match, over which the scores average"
-        head = f"{self.protocol.name}: {self.gallery:,} gallery rows, {self.queries:,} queries ({valid})"
+        head = f"Protocol {self.protocol.name}: {self.gallery:,} gallery rows, {self.queries:,} queries ({valid})"
         rule = textwrap.fill(self.rule, 96, initial_indent="  Rule: ", subsequent_indent="  ")
         return "\n".join([head, *table, rule])
 

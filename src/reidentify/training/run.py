@@ -278,7 +278,6 @@ def _finish(
         scores.append({"data": test.name, **result.summary()})
         if test is benchmark:
             result.save(folder)
-            print(result)
     card = dataclasses.replace(card, scores=scores)
     save_weights(without_classifier(network.state_dict()), card, folder / WEIGHTS)
     return folder / WEIGHTS
