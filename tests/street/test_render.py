@@ -18,10 +18,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
 pytest.importorskip("embreex")
+from histogram import stripes
+
 from reidentify.data.benchmarks import street as reader
 from reidentify.errors import InputError, StorageError
 from reidentify.street import SIGHTING_VALUES, VALUES, Frame, Street, opened, render
@@ -117,20 +118,11 @@ def test_the_benchmark_reads_it(folder: Path) -> None:
     assert len(opened(folder).visits) > 20
 
 
-def _stripes(path: Path) -> NDArray[np.float64]:
-    """Square roots of a hue-saturation-value histogram in twelve stripes: compared by their products (Hellinger)."""
-    pixels = np.asarray(Image.open(path).convert("HSV"), float)[:, 8:56]
-    bins, span = (8, 2, 2), [(0, 256)] * 3
-    return np.sqrt(
-        np.concatenate([np.histogramdd(s.reshape(-1, 3), bins, span)[0].ravel() for s in np.array_split(pixels, 12)])
-    )
-
-
 def test_colours_alone_do_not_identify(folder: Path) -> None:
     """Twelve people in the gallery: chance is about 0.1; the full street, with a hundred, is far harder."""
     rows = Sightings.load(folder / "sightings.parquet")
     rows = rows[rows.split != "train"]
-    vectors = np.stack([_stripes(folder / f) for f in rows.files])
+    vectors = np.stack([stripes(folder / f) for f in rows.files])
     asked, precisions = rows.split == "query", []
     for k in np.flatnonzero(asked):
         rest = ~asked & ~((rows.pids == rows.pids[k]) & (rows.camids == rows.camids[k]))
