@@ -10,7 +10,7 @@ import reidentify
 ROOT = Path(reidentify.__file__).parent
 # A folder imports only what stands lower; the ground (models, losses, ranking) does not know one another.
 FLOORS = [
-    {"values", "errors"},
+    {"values", "errors", "files"},
     {"models", "losses", "ranking"},
     {"data", "gallery", "zoo", "recipes"},
     {"embed", "street", "report"},

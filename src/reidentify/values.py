@@ -6,13 +6,13 @@ import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reidentify.errors import InputError
+from reidentify.files import read_parquet, write_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -235,12 +235,12 @@ class Sightings:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write Parquet."""
-        _write_parquet(self.to_table(), path)
+        write_parquet(self.to_table(), path)
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Sightings:
         """Read Parquet written by `save`."""
-        return Sightings.from_table(_read_parquet(path))
+        return Sightings.from_table(read_parquet(path))
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,12 +285,12 @@ class Embeddings:
         import pyarrow as pa
 
         column = pa.FixedSizeListArray.from_arrays(pa.array(self.vectors.reshape(-1)), self.vectors.shape[1])
-        _write_parquet(self.sightings.to_table().append_column("vector", column), path)
+        write_parquet(self.sightings.to_table().append_column("vector", column), path)
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Embeddings:
         """Read Parquet written by `save`."""
-        table = _read_parquet(path)
+        table = read_parquet(path)
         if "vector" not in table.column_names:
             raise InputError(f"{path}: expected a column vector; it has {', '.join(table.column_names)}")
         column = table["vector"].combine_chunks()
@@ -361,29 +361,3 @@ class Batch:
     def replace(self, **columns: Any) -> Batch:
         """A copy with some columns exchanged."""
         return dataclasses.replace(self, **columns)
-
-
-def _write_parquet(table: pa.Table, path: str | os.PathLike[str]) -> None:
-    """Write beside the target and rename, so that a reader never meets half a file."""
-    import pyarrow.parquet as pq
-
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        pq.write_table(table, partial, compression="zstd")
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _read_parquet(path: str | os.PathLike[str]) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.read_table(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: not a Parquet file ({error})") from None

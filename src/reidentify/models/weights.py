@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from reidentify import files
 from reidentify.errors import ReidentifyWarning, WeightsError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -127,21 +127,10 @@ def save_weights(state: dict[str, Tensor], card: Card, path: Path, half: bool = 
     tensors = {k: (v.half() if half and v.is_floating_point() else v).contiguous().cpu() for k, v in state.items()}
     content = save(tensors)
     card = dataclasses.replace(card, sha256=hashlib.sha256(content).hexdigest())
-    path.parent.mkdir(parents=True, exist_ok=True)
     # The weights last: where they are, everything is.
-    replace(card_path(path), (json.dumps(dataclasses.asdict(card), indent=2, ensure_ascii=False) + "\n").encode())
-    replace(path, content)
+    files.write(card_path(path), json.dumps(dataclasses.asdict(card), indent=2, ensure_ascii=False) + "\n")
+    files.write(path, content)
     return card
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_state(path: Path, card: Card | None = None) -> dict[str, Tensor]:

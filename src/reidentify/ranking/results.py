@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reidentify.errors import InputError
+from reidentify.files import read_parquet, write, write_parquet
 from reidentify.ranking.protocol import PROTOCOLS, Protocol
-from reidentify.values import _read_parquet, _write_parquet
 
 METRICS, PER_QUERY = "metrics.json", "per_query.parquet"
 _COLUMNS = ("pids", "camids", "matches", "ap", "ap_trapezoid", "inp", "first_rank")
@@ -163,11 +163,11 @@ class Result:
                 columns[name] = flat if values.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
         columns["valid"] = pa.array(self.valid)
         folder = Path(folder)
-        _write_parquet(pa.table(columns), folder / PER_QUERY)
+        write_parquet(pa.table(columns), folder / PER_QUERY)
         settings = dataclasses.asdict(self.protocol)
         del settings["name"], settings["rule"]
         content = {**self.summary(), "protocol_settings": settings, "camera_pairs": _pairs_to_json(self.camera_pairs)}
-        _write_text(folder / METRICS, json.dumps(content, indent=2, allow_nan=False) + "\n")
+        write(folder / METRICS, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
     @staticmethod
     def load(folder: str | os.PathLike[str]) -> Result:
@@ -188,7 +188,7 @@ class Result:
             raise InputError(f"{path}: cannot be read ({error.strerror}): give the folder of an evaluation") from None
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: not the metrics of an evaluation ({error!r}): evaluate again") from None
-        table = _read_parquet(path.with_name(PER_QUERY))
+        table = read_parquet(path.with_name(PER_QUERY))
         missing = [c for c in _COLUMNS if c not in table.column_names and c != "camids"]
         if missing:
             raise InputError(f"{path.with_name(PER_QUERY)}: columns {', '.join(missing)} are missing: evaluate again")
@@ -226,13 +226,3 @@ def _pairs_from_json(content: dict[str, Any] | None) -> CameraPairs | None:
         at = tuple(np.searchsorted(side, cell[k]) for side, k in zip(sides, ("query_camera", "gallery_camera")))
         pairs.queries[at], pairs.rank1[at], pairs.mAP[at] = cell["queries"], cell["rank1"], cell["mAP"]
     return pairs
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Write beside the target and rename, so that a reader never meets half a file."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reidentify import files
 from reidentify.errors import InputError
 from reidentify.ranking.distance import Scorer
 from reidentify.ranking.evaluate import embedding_scorer, match_sightings, sightings_of
@@ -106,9 +107,9 @@ def write(
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in pictures.items():
-        _write(folder / name, content)
+        files.write(folder / name, content)
     body = "\n".join([f"<h1>{escape(title)}</h1>", *sections])
-    _write(folder / PAGE, _PAGE.format(title=escape(title), style=_STYLE, body=body).encode())
+    files.write(folder / PAGE, _PAGE.format(title=escape(title), style=_STYLE, body=body))
     return folder / PAGE
 
 
@@ -167,16 +168,6 @@ def _encode(image: Image.Image, form: str) -> bytes:
 
 def _uri(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write beside the target and rename, so that a reader never meets half a file."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 _PAIRS = (

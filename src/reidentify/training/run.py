@@ -20,7 +20,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 import reidentify
-from reidentify import zoo
+from reidentify import files, zoo
 from reidentify.data.benchmark import Benchmark
 from reidentify.data.console import console, say
 from reidentify.data.pixels import open_pixels
@@ -35,7 +35,6 @@ from reidentify.models.weights import (
     card_path,
     load_state,
     read_state,
-    replace,
     save_weights,
     without_classifier,
 )
@@ -93,9 +92,8 @@ def train(recipe: Recipe, benchmark: Benchmark, out: str | os.PathLike[str], pro
     trainer = _trainer(recipe, folder, validation, progress)
 
     # Only now that everything the training needs has been read and built is anything written.
-    folder.mkdir(parents=True, exist_ok=True)
     if first:
-        replace(folder / DESCRIPTION, description.encode())
+        files.write(folder / DESCRIPTION, description)
     last, best = (folder / "checkpoints" / name for name in ("last.ckpt", "best.ckpt"))
     checkpoint = _read_checkpoint(last)
     if checkpoint is not None and first:
