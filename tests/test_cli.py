@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import draw_person
+from drawn import draw_person
 
 from reidentify import Benchmark, Embeddings, cli
 from reidentify.commands import COMMANDS

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import draw_person
+from drawn import draw_person
 from PIL import Image
 from torch.nn import functional as F
 
