@@ -23,4 +23,6 @@ def test_the_demo_finds_people_whom_colours_alone_do_not_tell_apart(tmp_path: Pa
 
     street = reidentify.benchmark("street", root)
     sides = [Embeddings(np.stack([stripes(f) for f in rows.files]), rows) for rows in (street.query, street.gallery)]
-    assert reidentify.evaluate(*sides, street.protocol).mAP < 0.45
+    colours = reidentify.evaluate(*sides, street.protocol).mAP
+    print(f"mAP on the street: colour histograms {colours:.4f}, trained network {metrics['mAP']:.4f}")
+    assert colours < 0.45
