@@ -245,7 +245,7 @@ def test_an_archive_that_is_not_to_be_trusted(server, tmp_path, name, content, m
 
 def test_a_set_without_download_says_where_to_ask(tmp_path, capsys):
     assert obtain.get("market1501", tmp_path) == []
-    shown = capsys.readouterr().err
+    shown = capsys.readouterr().out
     assert "Market-1501 cannot be downloaded directly." in shown
     assert "https://zheng-lab-anu.github.io/Project/project_reid.html" in shown
     with pytest.raises(InputError, match="nearest is viper"):

@@ -113,7 +113,7 @@ def test_the_benchmark_reads_it(folder: Path) -> None:
     assert Path(images.query.files[0]).is_file()
     assert Path(images.query.masks[0]).is_file()
     assert not reader.read(folder, "tracklets", 0).sightings.is_images
-    with pytest.raises(InputError, match=r"reidentify street --out .*nowhere/street"):
+    with pytest.raises(InputError, match=r"nowhere, which does not exist.*reidentify street --out"):
         reader.read(folder / "nowhere", None, 0)
     assert len(opened(folder).visits) > 20
 

@@ -20,7 +20,8 @@ FACTS = Facts(
     title="the street",
     paper="rendered by reidentify.street; no paper",
     licence="Apache-2.0, as the program that renders it; it shows no real person",
-    obtain="Render it: reidentify street --out DIR (about a minute on two cores).",
+    obtain="It is rendered when `reidentify demo` or `reidentify train` first asks for it; one of your own:"
+    " reidentify street --out DIR.",
     folder="street",
     fps=10.0,
     notes="All cameras share one clock. Keypoints (14 joints) and masks are exact, attributes complete; street.json"
@@ -37,10 +38,7 @@ def read(root: Path, variant: str | None, split: int) -> Benchmark:
         InputError: no whole street is there, or one of another layout.
     """
     layout.no_splits(split, FACTS)
-    home = next((p for p in (root / FACTS.folder, root) if (p / "street.json").is_file()), None)
-    if home is None:
-        missing = root / FACTS.folder
-        raise InputError(f"{missing}: no rendered street is there; render it with: reidentify street --out {missing}")
+    home = layout.locate(root, FACTS, ["street.json"])
     try:
         found = json.loads((home / "street.json").read_text())["format"]
     except (ValueError, KeyError, TypeError):
