@@ -86,6 +86,27 @@ def test_bad_pictures_are_named(weights: Path, tmp_path: Path) -> None:
         model.embed([3])
 
 
+def test_options_that_make_no_sense_are_named(weights: Path) -> None:
+    model = reidentify.load(weights, device="cpu")
+    with pytest.raises(InputError, match="batch_size must be at least 1, got -1"):
+        model.embed(draw_person(1, 0), batch_size=-1)
+    with pytest.raises(InputError, match="scales must be positive"):
+        model.embed(draw_person(1, 0), scales=[0.0])
+    with pytest.raises(InputError, match="device abacus"):
+        reidentify.load(weights, device="abacus")
+
+
+def test_sixteen_bits_are_read_as_eight(weights: Path, tmp_path: Path) -> None:
+    grey = np.asarray(draw_person(3, 0).convert("L"))
+    Image.fromarray(grey).save(tmp_path / "8.png")
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "16.png")
+    eight, sixteen = reidentify.load(weights, device="cpu").embed([tmp_path / "8.png", tmp_path / "16.png"])
+    np.testing.assert_allclose(eight, sixteen, atol=1e-6)
+    Image.fromarray(grey.astype(np.float32)).save(tmp_path / "float.tif")
+    with pytest.raises(ImageError, match=r"float\.tif: pixels of mode F have no stated range"):
+        reidentify.load(weights, device="cpu").embed(tmp_path / "float.tif")
+
+
 def test_weights_that_do_not_exist_or_fit(weights: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="nothing: no such file, and no shipped weights have that name"):
         reidentify.load("nothing")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -296,6 +295,8 @@ def evaluate(
             "evaluate needs WEIGHTS with --data NAME or with --query DIR --gallery DIR, or else --query-embeddings FILE"
             " --gallery-embeddings FILE"
         )
+    if data and (query or gallery):
+        raise InputError("evaluate takes --data, or --query and --gallery, not both")
     benchmark = _benchmark(data, root) if data else read_pair(query or "", gallery or "")
     if not len(benchmark.query) or not len(benchmark.gallery):
         raise InputError(f"{benchmark.name} has no query and gallery to evaluate on")
@@ -343,7 +344,7 @@ def _benchmark(name: str, root: str | None) -> Benchmark:
     from reidentify.data.benchmarks import benchmark
     from reidentify.data.root import data_root
 
-    if any(re.split("[-@]", part)[0] == "street" for part in name.split("+")):
+    if any(part.partition("@")[0] in ("street", "street-tracklets") for part in name.split("+")):
         from reidentify.street import ensure
 
         ensure(data_root(root))

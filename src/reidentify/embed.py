@@ -130,6 +130,10 @@ class Model:
         batch_size: int,
         progress: bool,
     ) -> NDArray[np.float32]:
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, got {batch_size}")
+        if not scales or any(round(scale * min(self._size)) < 1 for scale in scales):
+            raise InputError(f"scales must be positive enlargements of the input size, got {list(scales)}")
         flip = self.card.flip if flip is None else flip
         out = np.empty((len(pixels), self.card.embedding_dim), np.float32)
         chunks = [*_chunks(len(pixels), batch_size)]
@@ -185,10 +189,10 @@ def load(
         WeightsError: nothing of that name; or the file does not fit its card.
     """
     name, path = os.fspath(weights), Path(weights)
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     path = path / "weights.safetensors" if path.is_dir() else path
     if path.suffix.lower() in (".onnx", ".xml"):
         return _foreign(path, preprocessing, None if device is None else str(device))
+    where = _device(device)
     if not path.is_file():
         shipped = zoo.path(name)
         if shipped is None:
@@ -206,6 +210,16 @@ def load(
     load_state(network, read_state(path, card), str(path))
     network = network.eval().to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Model(lambda images, camids: network(images, camids).embedding, card, where, network)
+
+
+def _device(name: str | torch.device | None) -> torch.device:
+    """A device that can be used here."""
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, NotImplementedError, AssertionError) as error:
+        raise InputError(f"device {name}: {str(error).splitlines()[0]}") from None
+    return device
 
 
 def _foreign(path: Path, preprocessing: Preprocessing | None, device: str | None) -> Model:

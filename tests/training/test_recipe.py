@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from reidentify.errors import RecipeError
+from reidentify.errors import InputError, RecipeError
 from reidentify.training.recipe import Recipe, all_keys, names, read_recipe, recipe_of
 
 
@@ -40,13 +40,16 @@ def test_changes() -> None:
         ("epochs", "--set wants key=value"),
         ("optimiser.epochs=0", "optimiser.epochs: expected a number above 0, got 0"),
         ("optimiser.lr=null", "optimiser.lr"),
+        ("optimiser.ema=2", "optimiser.ema: expected a share"),
+        ("run.seed=-1", "run.seed: expected a number from 0"),
+        ("augment.erase_aspect=0", "erase_aspect above 0"),
         ("input.holdout=1.5", "input.holdout: expected a share"),
         ("loss={cross_entropy: 0, triplet: 0}", "nothing to minimise"),
         ("run.seed=[", "is not a YAML value"),
     ],
 )
 def test_mistakes_are_named_in_one_line(change: str, message: str) -> None:
-    with pytest.raises(RecipeError, match=message) as caught:
+    with pytest.raises(InputError if "erase" in change else RecipeError, match=message) as caught:
         read_recipe("bot", [change])
     assert "\n" not in str(caught.value)
 

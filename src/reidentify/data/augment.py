@@ -50,6 +50,14 @@ class Augment:
     saturation: float = 0.0
     per_frame: bool = False
 
+    def __post_init__(self) -> None:
+        low, high = self.erase_area
+        shares = (self.flip, self.erase, self.patch, self.brightness, self.contrast, self.saturation, low, high)
+        if not all(0 <= value <= 1 for value in shares) or low > high:
+            raise InputError("augment: probabilities, strengths and erase_area must lie between 0 and 1")
+        if self.pad < 0 or not 0 < self.erase_aspect <= 1:
+            raise InputError("augment: pad must be at least 0 and erase_aspect above 0 and at most 1")
+
     def __call__(self, batch: Batch, generator: torch.Generator, fill: Tensor | float = 0.0) -> Batch:
         """The augmented batch; its pixels become float32 from 0 to 1.
 

@@ -57,12 +57,23 @@ def decode(
             return to_array(image, size, interpolation)
     except FileNotFoundError:
         raise ImageError(path, "no such file") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (
+        InputError,
+        UnidentifiedImageError,
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+    ) as error:
         raise ImageError(path, str(error)) from None
 
 
 def to_array(image: Image.Image, size: Size | None, interpolation: str = "bilinear") -> NDArray[np.uint8]:
     """A PIL image as H x W x 3 uint8, RGB, upright as its EXIF says, resized to `size` if given."""
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise InputError(f"pixels of mode {image.mode} have no stated range; save the image with 8 or 16 bits")
     rgb = ImageOps.exif_transpose(image).convert("RGB")
     if size is not None and rgb.size != (size[1], size[0]):
         rgb = rgb.resize((size[1], size[0]), RESAMPLE[interpolation])

@@ -26,6 +26,12 @@ def _positive(section: str, settings: object, *names: str) -> None:
             raise RecipeError(f"{section}.{name}: expected a number above 0, got {value}")
 
 
+def _share(section: str, settings: object, name: str) -> None:
+    value = getattr(settings, name)
+    if value is None or not 0 <= value < 1:
+        raise RecipeError(f"{section}.{name}: expected a share from 0 to below 1, got {value}")
+
+
 @dataclass(frozen=True)
 class InputSettings:
     """What the network sees.
@@ -45,8 +51,7 @@ class InputSettings:
 
     def __post_init__(self) -> None:
         _positive("input", self, "height", "width")
-        if not 0 <= self.holdout < 1:
-            raise RecipeError(f"input.holdout: expected a share from 0 to below 1, got {self.holdout}")
+        _share("input", self, "holdout")
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,7 @@ class LossSettings:
     metric_settings: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        _share("loss", self, "label_smoothing")
         if not (self.cross_entropy or self.triplet or self.center or self.metric):
             raise RecipeError("loss: every loss has weight 0, so there is nothing to minimise")
 
@@ -145,6 +151,7 @@ class OptimiserSettings:
 
     def __post_init__(self) -> None:
         _positive("optimiser", self, "lr", "epochs")
+        _share("optimiser", self, "ema")
 
 
 @dataclass(frozen=True)
@@ -177,6 +184,8 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         _positive("run", self, "nodes", "evaluate_every", "checkpoint_every")
+        if not 0 <= self.seed < 2**32:
+            raise RecipeError(f"run.seed: expected a number from 0 to 2**32 - 1, got {self.seed}")
 
 
 @dataclass(frozen=True)

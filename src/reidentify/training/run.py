@@ -111,12 +111,11 @@ def train(recipe: Recipe, benchmark: Benchmark, out: str | os.PathLike[str], pro
 
 
 class _WholeCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it, so that a kill leaves the last one whole."""
+    """Writes a checkpoint whole or not at all, so that a kill leaves the last one."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        partial = Path(f"{path}.partial")
-        super().save_checkpoint(checkpoint, partial, storage_options)
-        os.replace(partial, path)
+        with files.whole(path) as partial:
+            torch.save(checkpoint, partial)
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any] | None:
@@ -188,7 +187,7 @@ def _network(recipe: Recipe, data: Rows) -> tuple[nn.Module, Preprocessing]:
         refit_batch_norms(network, preprocessing.apply(images))
     try:
         network.eval()(torch.zeros(1, 3, recipe.input.height, recipe.input.width))
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:
         size = f"{recipe.input.height} x {recipe.input.width}"
         raise InputError(f"input: images of {size} do not suit the network ({str(error).splitlines()[0]})") from None
     return network.train().to(memory_format=torch.channels_last), preprocessing  # type: ignore[call-overload]
@@ -238,7 +237,7 @@ def _trainer(recipe: Recipe, folder: Path, validation: Validation | None, progre
             enable_model_summary=False,
             default_root_dir=folder,
         )
-    except (MisconfigurationException, ValueError) as error:
+    except (MisconfigurationException, ValueError, TypeError, ImportError) as error:
         raise RecipeError(f"run: {' '.join(str(error).split())}") from None
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from reidentify.data.benchmark import Benchmark, Facts
 from reidentify.data.root import data_root
 from reidentify.errors import InputError
+from reidentify.ranking.protocol import MARKET1501, NO_CAMERAS
 from reidentify.values import Sightings
 
 READERS = {
@@ -149,4 +150,4 @@ def join(parts: Sequence[Benchmark]) -> Benchmark:
         people += len(identities)
     licences = dict.fromkeys(f"{p.name}: {p.facts.licence if p.facts else OWN}" for p in parts)
     facts = Facts("+".join(titles), "", "; ".join(licences), "", "")
-    return Benchmark("+".join(titles), Sightings.concat(joined), facts=facts)
+    return Benchmark("+".join(titles), Sightings.concat(joined), MARKET1501 if cameras else NO_CAMERAS, facts)
