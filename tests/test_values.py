@@ -119,3 +119,20 @@ def test_batch_checks_shapes_and_selects() -> None:
         Batch(torch.zeros(4, 3, 8, 4), torch.arange(4))
     with pytest.raises(InputError, match=r"keypoints: expected shape \(4, 2, J, 3\)"):
         Batch(torch.zeros(4, 2, 3, 8, 4), torch.arange(4), keypoints=torch.zeros(4, 14, 3))
+
+
+def test_vectors_written_by_others_are_read_or_explained(tmp_path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "theirs.parquet"
+    pq.write_table(pa.table({"pids": [1, 2], "vector": [[1.0, 0.0], [0.0, 2.0]]}), path)
+    np.testing.assert_array_equal(Embeddings.load(path).vectors, [[1, 0], [0, 2]])
+    for column, message in (
+        ([1.0, 2.0], "list of numbers per row"),
+        ([[1.0], [1.0, 2.0]], "of one length"),
+        ([[1.0], None], "of one length"),
+    ):
+        pq.write_table(pa.table({"pids": [1, 2], "vector": column}), path)
+        with pytest.raises(InputError, match=message):
+            Embeddings.load(path)

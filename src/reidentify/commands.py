@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from reidentify.ranking.protocol import Protocol
 
 
-def list_() -> None:
+def list_(root: str | None = None) -> None:
     """List the data sets, and which of them are under the data root.
 
     Example: reidentify data list
+
+    Args:
+        root: the data root; default $REIDENTIFY_DATA, else ~/.cache/reidentify/data.
     """
     from rich.table import Table
 
@@ -28,10 +31,10 @@ def list_() -> None:
     from reidentify.data.console import console
     from reidentify.data.root import data_root
 
-    table = Table("name", "data set", "at hand", "direct download", title=f"Data sets (root: {data_root()})")
+    table = Table("name", "data set", "at hand", "direct download", title=f"Data sets (root: {data_root(root)})")
     for name in names():
         fact = facts(name)
-        here = any((data_root() / folder).exists() for folder in (fact.folder, name))
+        here = any((data_root(root) / folder).exists() for folder in (fact.folder, name))
         table.add_row(name, fact.title, "yes" if here else "", "yes" if fact.downloads else "")
     console().print(table)
 
@@ -284,6 +287,8 @@ def evaluate(
     from reidentify.data.own import read_pair
     from reidentify.embed import embed_sides
 
+    if Path(out).exists() and not Path(out).is_dir():
+        raise InputError(f"{out} is a file; give a folder with --out")
     if query_embeddings and gallery_embeddings:
         if weights or data or query or gallery:
             raise InputError("evaluate takes embeddings, or weights and images, not both")

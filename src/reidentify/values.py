@@ -290,11 +290,20 @@ class Embeddings:
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Embeddings:
         """Read Parquet written by `save`."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
         table = read_parquet(path)
         if "vector" not in table.column_names:
             raise InputError(f"{path}: expected a column vector; it has {', '.join(table.column_names)}")
         column = table["vector"].combine_chunks()
-        vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), column.type.list_size)
+        if not (pa.types.is_fixed_size_list(column.type) or pa.types.is_list(column.type)):
+            raise InputError(f"{path}: expected vector to hold a list of numbers per row, it holds {column.type}")
+        widths = pc.list_value_length(column).unique().to_pylist()
+        if len(widths) > 1 or None in widths:
+            raise InputError(f"{path}: expected vectors of one length, found {', '.join(map(str, widths))}")
+        width = widths[0] if widths else 0
+        vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), width)
         return Embeddings(vectors, Sightings.from_table(table))
 
 
