@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from reidentify.errors import InputError, WeightsError
-from reidentify.models.convert import load_torchreid, osnet_of, state_from_onnx
+from reidentify.models.convert import convert, load_torchreid, osnet_of, state_from_onnx
 from reidentify.models.osnet import OSNet
 
 MSMT17 = Path("~/.cache/reidentify/data/weights/osnet_x0_25_msmt17.onnx").expanduser()
@@ -274,3 +274,9 @@ class TestOnnx:
         expected = np.concatenate([session.run(None, {name: image[None].numpy()})[0] for image in images])
         with torch.no_grad():
             np.testing.assert_allclose(network(images).embedding.numpy(), expected, rtol=0, atol=1e-4)
+
+
+def test_converted_weights_need_their_own_name(tmp_path):
+    """A name that ends in .json would be the card's too."""
+    with pytest.raises(InputError, match=r"need a name that ends in \.safetensors"):
+        convert(tmp_path / "a.pth", tmp_path / "b.json")

@@ -328,6 +328,8 @@ def convert(source: Path, out: Path) -> Path:
     Returns:
         `out`.
     """
+    if out.suffix != ".safetensors":
+        raise InputError(f"{out}: the weights need a name that ends in .safetensors; their card gets .json")
     network = osnet_of(state_from_onnx(source) if source.suffix == ".onnx" else load_torchreid(source))
     settings = {
         "architecture": "osnet",
