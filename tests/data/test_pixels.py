@@ -118,20 +118,21 @@ def decode(*given):
     return real(*given)
 pixels.decode = decode
 files = sorted(str(p) for p in Path(sys.argv[1]).glob("*.png"))
+print("ready", flush=True)
 pixels.open_pixels(files, (16, 8), folder=Path(sys.argv[1]) / "cache", progress=False)
 """
 
 
 def test_a_killed_build_goes_on(files: list[str], tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
-    for _ in range(4):
-        process = subprocess.Popen([sys.executable, "-c", BUILD, str(tmp_path), "0.05"])
-        deadline = time.monotonic() + 20
-        while not list((tmp_path / "cache").glob("*.done")) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0, 0.3))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    for _ in range(10):
+        command = [sys.executable, "-c", BUILD, str(tmp_path), "0.4"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()  # the build begins
+            time.sleep(rng.uniform(0, 0.3))
+            process.send_signal(signal.SIGKILL)
+        assert process.returncode == -signal.SIGKILL
     cache = open_pixels(files, (16, 8), folder=tmp_path / "cache", progress=False)
     np.testing.assert_array_equal(cache.read(range(20)), DecodedOnTheFly(files, (16, 8)).read(range(20)))
 
