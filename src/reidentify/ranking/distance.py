@@ -48,12 +48,19 @@ class DotProduct:
         query: Q x D, float32.
         gallery: G x D, float32.
         metric: `cosine` or `sqeuclidean`.
+        device: where torch multiplies, e.g. "cuda"; blocks are then tensors there. None: NumPy does, on the CPU.
 
     Raises:
         InputError: not two matrices of the same width, or an unknown metric.
     """
 
-    def __init__(self, query: NDArray[np.float32], gallery: NDArray[np.float32], metric: Metric = "cosine") -> None:
+    def __init__(
+        self,
+        query: NDArray[np.float32],
+        gallery: NDArray[np.float32],
+        metric: Metric = "cosine",
+        device: str | None = None,
+    ) -> None:
         if query.ndim != 2 or gallery.ndim != 2 or query.shape[1] != gallery.shape[1]:
             raise InputError(
                 f"query and gallery vectors must be two matrices of the same width, got {query.shape} and"
@@ -63,23 +70,26 @@ class DotProduct:
         # distance: 1 - q.g with unit vectors, or |q|^2 + |g|^2 - 2 q.g. That saves a pass over the block.
         if metric == "cosine":
             q, g = _unit(query), _unit(gallery)
-            self._query = np.hstack([-q, np.ones((len(q), 1), np.float32)])
-            self._gallery = np.hstack([g, np.ones((len(g), 1), np.float32)])
+            sides = np.hstack([-q, np.ones((len(q), 1), np.float32)]), np.hstack([g, np.ones((len(g), 1), np.float32)])
         elif metric == "sqeuclidean":
             q, g = (np.asarray(v, np.float32) for v in (query, gallery))
             one = np.ones((max(len(q), len(g)), 1), np.float32)
-            self._query = np.hstack([-2 * q, _squares(q), one[: len(q)]])
-            self._gallery = np.hstack([g, one[: len(g)], _squares(g)])
+            sides = np.hstack([-2 * q, _squares(q), one[: len(q)]]), np.hstack([g, one[: len(g)], _squares(g)])
         else:
             raise InputError(f"unknown metric {metric!r}: expected cosine or sqeuclidean")
+        self._query, self._gallery = sides if device is None else (_on(device, side) for side in sides)
         self._floor = 0.0 if metric == "sqeuclidean" else None
 
-    def block(self, query_rows: Rows, gallery_rows: Rows) -> NDArray[np.float32]:
+    def block(self, query_rows: Rows, gallery_rows: Rows) -> NDArray[np.float32] | torch.Tensor:
         """Distances of some query rows to some gallery rows. len(query_rows) x len(gallery_rows), float32."""
         distances = self._query[query_rows] @ self._gallery[gallery_rows].T
-        if self._floor is not None:
-            np.maximum(distances, self._floor, out=distances)
-        return np.asarray(distances, np.float32)
+        return distances if self._floor is None else distances.clip(self._floor)
+
+
+def _on(device: str, side: NDArray[np.float32]) -> torch.Tensor:
+    import torch
+
+    return torch.from_numpy(side).to(device)
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -107,6 +117,14 @@ def as_array(distances: ArrayLike | torch.Tensor) -> Floats:
     if array.dtype == np.float32:
         return np.asarray(array, np.float32)
     return array.astype(np.float32) if array.dtype == np.float16 else np.asarray(array, np.float64)
+
+
+def as_matrix(distances: ArrayLike | torch.Tensor) -> Floats | torch.Tensor:
+    """As `as_array`, but a tensor on another device than the CPU stays there."""
+    if hasattr(distances, "detach") and distances.device.type != "cpu":
+        tensor: torch.Tensor = distances.detach()
+        return tensor if tensor.element_size() == 8 else tensor.float()
+    return as_array(distances)
 
 
 def topk(
@@ -150,9 +168,14 @@ def nearest(
                 # NaN sorts behind everything: the row is out of the list.
                 distances = distances.copy()
                 distances[matches.left_out(int(queries[i]))] = np.nan
-            # Everything up to the k-th smallest value, then a stable sort: ties keep the order of the gallery.
-            limit = np.partition(distances, k - 1)[k - 1]
-            near = np.flatnonzero(~np.isnan(distances) if np.isnan(limit) else distances <= limit)
-            near = near[np.argsort(distances[near], kind="stable")[:k]]
+            near = smallest(distances, k)
             rows[i, : len(near)], near_by[i, : len(near)] = near, distances[near]
     return rows, near_by
+
+
+def smallest(distances: Floats, k: int) -> NDArray[np.int64]:
+    """Columns of the k smallest distances of a row, nearest first, of equals the earlier first; NaN is left out."""
+    # Everything up to the k-th smallest value, then a stable sort: ties keep the order of the gallery.
+    limit = np.partition(distances, k - 1)[k - 1]
+    near = np.flatnonzero(~np.isnan(distances) if np.isnan(limit) else distances <= limit)
+    return near[np.argsort(distances[near], kind="stable")[:k]]

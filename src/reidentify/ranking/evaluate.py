@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
+import typing
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
 import numpy as np
+from numpy.typing import NDArray
 
 from reidentify.errors import InputError
+from reidentify.ranking.cascade import Cascade
 from reidentify.ranking.distance import DotProduct, Scorer, blocks
 from reidentify.ranking.matches import UNKNOWN, Matches, match, same_picture
 from reidentify.ranking.metrics import Ranking
 from reidentify.ranking.protocol import MARKET1501, NO_CAMERAS, Protocol
 from reidentify.ranking.results import Result
 from reidentify.values import Embeddings, Sightings
+
+if TYPE_CHECKING:
+    import torch
+
+Vectors: TypeAlias = "NDArray[np.float32] | torch.Tensor"
+
+
+class Fusion(typing.Protocol):
+    """Appearance together with something else that sightings tell, as time and place: see `fusion`."""
+
+    def scorer(self, query: Embeddings, gallery: Embeddings) -> Scorer:
+        """What measures the distances between two sides."""
+        ...
+
+
+class Reranker(typing.Protocol):
+    """Makes distances anew from the distances among query and gallery together: see `rerank.KReciprocal`."""
+
+    def of_vectors(self, query: Vectors, gallery: Vectors) -> Scorer:
+        """From vectors, Q x D and G x D."""
+        ...
+
+    def of_scorer(self, everything: Scorer, queries: int, gallery: int) -> Scorer:
+        """From a scorer whose query and gallery rows are both the Q query rows followed by the G gallery rows."""
+        ...
 
 
 def evaluate(
@@ -19,6 +49,10 @@ def evaluate(
     protocol: Protocol | None = None,
     *,
     scorer: Scorer | None = None,
+    spacetime: Fusion | None = None,
+    rerank: Literal["k-reciprocal"] | Reranker | None = None,
+    rescore: tuple[Scorer, int] | None = None,
+    device: str | None = None,
     seed: int = 0,
 ) -> Result:
     """Rank the gallery for every query and score the ranking lists.
@@ -32,25 +66,78 @@ def evaluate(
         protocol: the rule. None: `MARKET1501` where both sides know cameras, else `NO_CAMERAS`; `Result.rule` says
             which in words.
         scorer: what measures the distances instead; its rows are those of `query` and `gallery`.
+        spacetime: a fusion of appearance with time and place, `ranking.fusion.load(path)` for instance.
+        rerank: `"k-reciprocal"`, or a configured `ranking.rerank.KReciprocal`; with `spacetime`, of the joint distance.
+        rescore: the cascade: another scorer, and how many of the nearest rows it ranks anew.
+        device: where torch computes the distances of embeddings, e.g. "cuda". None: NumPy, on the CPU.
         seed: of the draws, where the protocol draws its gallery.
 
     Raises:
         InputError: sightings without vectors and without a scorer, vectors of different width, an empty side, a
-            protocol that needs cameras without them, or no query with a match (the message says why).
+            protocol that needs cameras without them, options that exclude each other, or no query with a match (the
+            message says why).
     """
-    scorer = embedding_scorer(query, gallery) if scorer is None else scorer
     matches = match_sightings(sightings_of(query), sightings_of(gallery), protocol)
+    final = scorer_for(
+        query, gallery, matches, scorer=scorer, spacetime=spacetime, rerank=rerank, rescore=rescore, device=device
+    )
     ranking = Ranking(matches, seed)
     for rows in blocks(len(query), len(gallery)):
-        ranking.add(rows, scorer.block(rows, slice(0, len(gallery))))
+        ranking.add(rows, final.block(rows, slice(0, len(gallery))))
     return ranking.result()
 
 
-def embedding_scorer(query: Embeddings | Sightings, gallery: Embeddings | Sightings) -> DotProduct:
-    """Cosine distances of embeddings. Raises InputError for sightings without vectors."""
-    if not isinstance(query, Embeddings) or not isinstance(gallery, Embeddings):
-        raise InputError("sightings have no vectors to compare: give Embeddings on both sides, or a scorer")
-    return DotProduct(query.vectors, gallery.vectors)
+def scorer_for(
+    query: Embeddings | Sightings,
+    gallery: Embeddings | Sightings,
+    matches: Matches,
+    *,
+    scorer: Scorer | None = None,
+    spacetime: Fusion | None = None,
+    rerank: Literal["k-reciprocal"] | Reranker | None = None,
+    rescore: tuple[Scorer, int] | None = None,
+    device: str | None = None,
+) -> Scorer:
+    """What measures the distances, with the options of `evaluate`; `matches` tells a cascade what is left out.
+
+    Raises:
+        InputError: sightings without vectors, or options that exclude each other.
+    """
+    if scorer is not None and (spacetime is not None or rerank is not None):
+        raise InputError("a scorer of your own cannot be combined with spacetime or rerank, which compare embeddings")
+    if scorer is None:
+        if not isinstance(query, Embeddings) or not isinstance(gallery, Embeddings):
+            raise InputError("sightings have no vectors to compare: give Embeddings on both sides, or a scorer")
+        scorer = _embedding_scorer(query, gallery, spacetime, rerank, device)
+    return scorer if rescore is None else Cascade(scorer, *rescore, len(gallery), matches)
+
+
+def _embedding_scorer(
+    query: Embeddings,
+    gallery: Embeddings,
+    spacetime: Fusion | None,
+    rerank: Literal["k-reciprocal"] | Reranker | None,
+    device: str | None,
+) -> Scorer:
+    if isinstance(rerank, str):
+        if rerank != "k-reciprocal":
+            raise InputError(f"unknown re-ranking {rerank!r}: expected k-reciprocal, or a configured object")
+        from reidentify.ranking.rerank import KReciprocal
+
+        rerank = KReciprocal()
+    if rerank is None:
+        if spacetime is not None:
+            return spacetime.scorer(query, gallery)
+        return DotProduct(query.vectors, gallery.vectors, device=device)
+    if spacetime is None:
+        sides = query.vectors, gallery.vectors
+        if device is None:
+            return rerank.of_vectors(*sides)
+        import torch
+
+        return rerank.of_vectors(*(torch.from_numpy(side).to(device) for side in sides))
+    everyone = Embeddings.concat([query, gallery])
+    return rerank.of_scorer(spacetime.scorer(everyone, everyone), len(query), len(gallery))
 
 
 def match_sightings(query: Sightings, gallery: Sightings, protocol: Protocol | None = None) -> Matches:

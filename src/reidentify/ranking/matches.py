@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,7 +32,16 @@ class Lists:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def __getitem__(self, index: int) -> NDArray[np.int64]:
+    @overload
+    def __getitem__(self, index: int) -> NDArray[np.int64]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Lists: ...
+    def __getitem__(self, index: int | slice) -> NDArray[np.int64] | Lists:
+        """One list, or the lists of a slice (of step 1)."""
+        if isinstance(index, slice):
+            first, last, _ = index.indices(len(self))
+            offsets = self.offsets[first : last + 1]
+            return Lists(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
         return self.values[self.offsets[index] : self.offsets[index + 1]]
 
     @property

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reidentify.errors import InputError
-from reidentify.ranking.distance import Floats, as_array, blocks
+from reidentify.ranking.distance import as_array, as_matrix, blocks
 from reidentify.ranking.matches import UNKNOWN, Lists, Matches, match
 from reidentify.ranking.protocol import MARKET1501, Protocol
+from reidentify.ranking.ranks import ranks_of
 from reidentify.ranking.results import CameraPairs, Result
 from reidentify.values import DISTRACTOR, JUNK
 
@@ -45,10 +46,11 @@ def score(
         InputError: shapes that do not fit, NaN among the distances, missing cameras, or no query with a match.
     """
     matches = match(query_pids, gallery_pids, query_camids, gallery_camids, protocol)
-    matrix = as_array(distances)
+    matrix = as_matrix(distances)
     expected = (len(matches.query_pids), len(matches.gallery_pids))
-    if matrix.shape != expected:
-        raise InputError(f"distances: expected {expected[0]} x {expected[1]} (query x gallery), got {matrix.shape}")
+    if tuple(matrix.shape) != expected:
+        shape = f"{expected[0]} x {expected[1]} (query x gallery)"
+        raise InputError(f"distances: expected {shape}, got {tuple(matrix.shape)}")
     ranking = Ranking(matches, seed)
     for rows in blocks(*expected):
         ranking.add(rows, matrix[rows])
@@ -100,6 +102,7 @@ class Ranking:
         matches.require()
         self._matches = matches
         self._draws = None if matches.protocol.shots is None else _Draws(matches, matches.protocol.shots, seed)
+        self._kept = matches.gallery_pids != JUNK
         repeats = 1 if self._draws is None else self._draws.repeats
         lengths = matches.positives.lengths
         if self._draws is not None:
@@ -114,31 +117,29 @@ class Ranking:
         Raises:
             InputError: another shape, or NaN (query and gallery row are named).
         """
-        block, matches = as_array(distances), self._matches
+        block, matches = as_matrix(distances), self._matches
         rows = range(len(matches.query_pids))[queries]
-        if block.shape != (len(rows), len(matches.gallery_pids)):
+        if tuple(block.shape) != (len(rows), len(matches.gallery_pids)):
             expected = f"{len(rows)} x {len(matches.gallery_pids)}"
-            raise InputError(f"distances: expected a block of {expected} (query x gallery), got {block.shape}")
-        if np.isnan(block.min()):
-            row, column = np.argwhere(np.isnan(block))[0]
+            raise InputError(f"distances: expected a block of {expected} (query x gallery), got {tuple(block.shape)}")
+        if len(rows) and np.isnan(float(block.min())):
+            row, column = np.argwhere(np.isnan(as_array(block)))[0]
             raise InputError(f"distances: NaN between query row {rows[row]} and gallery row {column}")
-        lists = self._ranks.lists
-        for query, given in zip(rows, block):
-            positives = matches.positives[query]
-            if not len(positives):
-                continue
-            distances_left = given.copy()
-            # NaN is neither below nor equal to anything, so what is ignored is never counted.
-            distances_left[matches.junk] = np.nan
-            distances_left[matches.ignored[query]] = np.nan
-            for draw in range(self._ranks.draws):
-                here = slice(*lists.offsets[query * self._ranks.draws + draw :][:2])
-                if self._draws is None:
-                    lists.values[here], self._ranks.rows[here] = rank(distances_left, positives)
-                else:
+        lists, here = self._ranks.lists, slice(rows.start, rows.stop)
+        if self._draws is None:
+            out = slice(*lists.offsets[[rows.start, rows.stop]])
+            lists.values[out], self._ranks.rows[out] = ranks_of(
+                block, matches.positives[here], matches.ignored[here], self._kept
+            )
+            return
+        for query, distances_of_query in zip(rows, as_array(block)):
+            for draw in range(self._draws.repeats):
+                out = slice(*lists.offsets[query * self._draws.repeats + draw :][:2])
+                if out.start < out.stop:
                     drawn, chosen = self._draws.gallery(query, draw)
-                    lists.values[here], order = rank(distances_left[drawn], chosen)
-                    self._ranks.rows[here] = drawn[order]
+                    everything = np.ones(len(drawn), np.bool_)
+                    lists.values[out], order = ranks_of(distances_of_query[None, drawn], chosen, _NOTHING, everything)
+                    self._ranks.rows[out] = drawn[order]
 
     def result(self) -> Result:
         """The scores of all queries.
@@ -175,24 +176,7 @@ class Ranking:
         )
 
 
-def rank(distances: Floats, positives: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """0-based ranks of the matches in one row of distances, without ordering the row.
-
-    Args:
-        distances: G; NaN where a row is ignored.
-        positives: at least one gallery row, in rising order, none of them ignored.
-
-    Returns:
-        The ranks, rising, and the gallery rows that hold them. Of equal distances the earlier row ranks first.
-    """
-    positives = positives[np.argsort(distances[positives], kind="stable")]
-    at = distances[positives]
-    # Only what lies no farther than the farthest match is sorted: a few hundred values in a trained network.
-    near = np.sort(distances[distances <= at[-1]])
-    ranks, up_to = near.searchsorted(at, "left"), near.searchsorted(at, "right")
-    for i in np.flatnonzero(up_to - ranks > 1):  # a tie: of those at the same distance, the earlier rows go first
-        ranks[i] += np.count_nonzero(distances[: positives[i]] == at[i])
-    return ranks, positives
+_NOTHING = Lists(np.empty(0, np.int64), np.zeros(2, np.int64))
 
 
 class _Draws:
@@ -209,8 +193,8 @@ class _Draws:
         self._priority = [rng.permutation(count) for _ in range(self.repeats)]
         self._seen: dict[tuple[int, int], NDArray[np.int64]] = {}
 
-    def gallery(self, query: int, draw: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The gallery rows that a query sees, in order, and the places of its matches among them."""
+    def gallery(self, query: int, draw: int) -> tuple[NDArray[np.int64], Lists]:
+        """The gallery rows that a query sees, in order, and the places of its matches among them (one list)."""
         matches, priority = self._matches, self._priority[draw]
         camera = UNKNOWN
         if matches.protocol.other_camera_shots and matches.query_camids is not None:
@@ -222,7 +206,7 @@ class _Draws:
         own = np.sort(positives[np.argsort(priority[positives])[: self.shots]])
         others = drawn[matches.gallery_pids[drawn] != matches.query_pids[query]]
         rows = np.sort(np.concatenate([others, own]))
-        return rows, np.searchsorted(rows, own)
+        return rows, Lists(np.searchsorted(rows, own), np.array([0, len(own)]))
 
     def _drawn(self, priority: NDArray[np.int64], camera: int) -> NDArray[np.int64]:
         pids, cameras = self._matches.gallery_pids, self._matches.gallery_camids

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,10 @@ class Protocol:
         shots: gallery rows drawn per identity; None: the whole gallery.
         other_camera_shots: with `shots`, draw for each query only among rows of other cameras.
         repeats: how often the draw is repeated (seeded) and averaged.
+        queries_in_gallery: the query rows stand in the gallery as well (where they are of their own camera, and so
+            ignored by their own query, but wrong or right answers to others).
+        published: the mean average precision that papers report under this protocol: `mAP` (plain, over the queries
+            that have a match) or `mAP_trapezoid` (over all queries).
     """
 
     name: str
@@ -25,6 +30,8 @@ class Protocol:
     shots: int | None = None
     other_camera_shots: bool = False
     repeats: int = 1
+    queries_in_gallery: bool = False
+    published: Literal["mAP", "mAP_trapezoid"] = "mAP"
 
 
 MARKET1501 = Protocol(
@@ -48,8 +55,23 @@ CUHK03_CLASSIC = Protocol(
 )
 SINGLE_SHOT = Protocol(
     "single-shot",
-    "One gallery image per identity, the query's own identity and camera ignored; the mean over seeded draws.",
+    "One gallery image per identity, the query's own identity and camera ignored; the mean over seeded draws. Papers"
+    " average over random splits of the identities as well.",
     shots=1,
     repeats=10,
 )
-PROTOCOLS = {p.name: p for p in (MARKET1501, NO_CAMERAS, CUHK03_CLASSIC, SINGLE_SHOT)}
+MARS_OFFICIAL = Protocol(
+    "mars-official",
+    "The gallery holds every test tracklet, the queries included. Tracklets of the query's own identity and camera"
+    " (itself among them) are ignored, as is junk (pid -1); distractors (pid 0) stay as wrong answers. Average"
+    " precision by the trapezoid rule, over all queries.",
+    queries_in_gallery=True,
+    published="mAP_trapezoid",
+)
+MARS_TORCHREID = Protocol(
+    "mars-torchreid",
+    "The query tracklets are taken out of the gallery, so queries whose matches were all queries themselves have none"
+    " left; the scores average over the queries that have one. Own identity and camera and junk (pid -1) are ignored;"
+    " distractors (pid 0) stay. Not comparable with mars-official.",
+)
+PROTOCOLS = {p.name: p for p in (MARKET1501, NO_CAMERAS, CUHK03_CLASSIC, SINGLE_SHOT, MARS_OFFICIAL, MARS_TORCHREID)}

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +17,12 @@ from numpy.typing import NDArray
 
 from reidentify.errors import InputError
 from reidentify.files import read_parquet, write, write_parquet
+from reidentify.ranking import statistics
 from reidentify.ranking.protocol import PROTOCOLS, Protocol
+from reidentify.ranking.statistics import Averages, Comparison
 
 METRICS, PER_QUERY = "metrics.json", "per_query.parquet"
+RANKS = (1, 5, 10)
 _COLUMNS = ("pids", "camids", "matches", "ap", "ap_trapezoid", "inp", "first_rank")
 
 
@@ -120,6 +124,58 @@ class Result:
             raise InputError(f"rank(k): k counts from 1, got {k}")
         return float(self.cmc[min(k, self.gallery) - 1])
 
+    def intervals(
+        self, level: float = statistics.LEVEL, replicates: int = statistics.REPLICATES, seed: int = 0
+    ) -> dict[str, tuple[float, float]]:
+        """Bootstrap intervals of mAP, mAP_trapezoid, mINP, rank1, rank5 and rank10, resampling identities.
+
+        Args:
+            level: share of the resampled scores inside the interval.
+            replicates: how often the identities are drawn.
+            seed: of the draws.
+
+        Returns:
+            Lower and upper bound by score, as in `summary`.
+
+        Raises:
+            InputError: a level outside 0 to 1, or fewer than two identities.
+        """
+        return statistics.intervals(self._averages, level, replicates, seed)
+
+    def compare(self, other: Result, names: tuple[str, str] = ("first", "second"), seed: int = 0) -> Comparison:
+        """How the scores of `other` differ from these, with intervals and a paired test over identities.
+
+        Args:
+            other: a result on the same queries and gallery, under the same protocol.
+            names: what the two are called when printed.
+            seed: of the draws.
+
+        Raises:
+            InputError: the two were not measured on the same queries under the same protocol, or fewer than two
+                identities.
+        """
+        if self.protocol != other.protocol:
+            raise InputError(f"protocols differ ({self.protocol.name} and {other.protocol.name}): nothing to compare")
+        if self.gallery != other.gallery or any(
+            not np.array_equal(a, b) for a, b in ((self.pids, other.pids), (self.matches, other.matches))
+        ):
+            raise InputError(
+                f"the two results are of different queries or galleries ({self.queries} in {self.gallery:,} and"
+                f" {other.queries} in {other.gallery:,} rows, or in another order): evaluate both on the same data"
+            )
+        if len(np.unique(self.pids)) < 2:
+            raise InputError("a comparison needs the queries of at least two identities")
+        sides = self.summary(), other.summary()
+        values = [(float(sides[0][name]), float(sides[1][name])) for name in self._averages.names]
+        return statistics.paired(self._averages, other._averages, values, names, seed)
+
+    @cached_property
+    def _averages(self) -> Averages:
+        first = self.first_rank.reshape(self.queries, -1)
+        hits = {f"rank{k}": np.where(self.valid, (first <= k).mean(axis=1), np.nan) for k in RANKS}
+        named = {"mAP": self.ap, "mAP_trapezoid": self.ap_trapezoid, "mINP": self.inp}
+        return Averages.of(self.pids, {**named, **hits})
+
     @property
     def rule(self) -> str:
         """The rule of the protocol in words."""
@@ -127,7 +183,7 @@ class Result:
 
     def summary(self) -> dict[str, float | int | str]:
         """The scores by name, as in `metrics.json`."""
-        ranks = {f"rank{k}": self.rank(k) for k in (1, 5, 10)}
+        ranks = {f"rank{k}": self.rank(k) for k in RANKS}
         return {
             "mAP": self.mAP, "mAP_trapezoid": self.mAP_trapezoid, "mINP": self.mINP, **ranks,
             "protocol": self.protocol.name, "rule": self.rule,
@@ -139,18 +195,47 @@ class Result:
         return f"Result({self.protocol.name}: {scores}, {self.valid_queries} of {self.queries} queries)"
 
     def __str__(self) -> str:
-        """The scores as a table in percent, with what each averages and the rule in words."""
-        rows = [
-            ("mAP", self.mAP, "plain: mean precision at the matches"),
-            ("mAP trapezoid", self.mAP_trapezoid, "official Market-1501: trapezoid rule, over all queries"),
-            ("mINP", self.mINP, "matches / rank of the last one"),
-            *((f"rank-{k}", self.rank(k), "") for k in (1, 5, 10)),
-        ]
-        table = [f"  {name:<14}{100 * value:6.2f} %   {note}".rstrip() for name, value, note in rows]
+        """The scores as a table in percent, with intervals, what each averages, and the rule in words."""
+        values, bounds = self.summary(), self._intervals()
+        notes = {
+            "mAP": "plain: mean precision at the matches",
+            "mAP_trapezoid": "official Market-1501: trapezoid rule, over all queries",
+            "mINP": "matches / rank of the last one",
+        }
+        table = []
+        for name in (*notes, *(f"rank{k}" for k in RANKS)):
+            low, high = (100 * v for v in bounds.get(name, (np.nan, np.nan)))
+            interval = f"[{low:.1f}, {high:.1f}]" if bounds else ""
+            shown = name.replace("_", " ").replace("rank", "rank-")
+            table.append(
+                f"  {shown:<14}{100 * float(values[name]):6.2f} %  {interval:<14}  {notes.get(name, '')}".rstrip()
+            )
         valid = f"{self.valid_queries:,} with a match, over which the scores average"
         head = f"Protocol {self.protocol.name}: {self.gallery:,} gallery rows, {self.queries:,} queries ({valid})"
         rule = textwrap.fill(self.rule, 96, initial_indent="  Rule: ", subsequent_indent="  ")
-        return "\n".join([head, *table, rule])
+        brackets = "  In brackets: 95 % intervals, resampling identities." if bounds else ""
+        return "\n".join(filter(None, [head, *table, brackets, rule]))
+
+    def _intervals(self) -> dict[str, tuple[float, float]]:
+        """The intervals that are printed and saved; none where all queries are of one identity."""
+        return self.intervals() if len(np.unique(self.pids)) > 1 else {}
+
+    @staticmethod
+    def join(results: Sequence[Result]) -> Result:
+        """One result of the queries of several, as when papers average over random splits of a data set.
+
+        Raises:
+            InputError: no result, or different protocols.
+        """
+        if not results or any(r.protocol != results[0].protocol for r in results):
+            raise InputError("results to join must be under one protocol, and at least one must be given")
+        known = all(r.camids is not None for r in results)
+        columns = {c: np.concatenate([getattr(r, c) for r in results]) for c in _COLUMNS if c != "camids" or known}
+        return Result(
+            protocol=results[0].protocol,
+            gallery=max(r.gallery for r in results),
+            **{"camids": None, **columns},
+        )
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write `per_query.parquet`, then `metrics.json`, into `folder`, which is made if need be."""
@@ -166,7 +251,13 @@ class Result:
         write_parquet(pa.table(columns), folder / PER_QUERY)
         settings = dataclasses.asdict(self.protocol)
         del settings["name"], settings["rule"]
-        content = {**self.summary(), "protocol_settings": settings, "camera_pairs": _pairs_to_json(self.camera_pairs)}
+        bounds = {name: list(bound) for name, bound in self._intervals().items()}
+        content = {
+            **self.summary(),
+            "intervals": bounds,
+            "protocol_settings": settings,
+            "camera_pairs": _pairs_to_json(self.camera_pairs),
+        }
         write(folder / METRICS, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
     @staticmethod

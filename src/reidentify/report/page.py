@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from reidentify import files
 from reidentify.errors import InputError
 from reidentify.ranking.distance import Scorer
-from reidentify.ranking.evaluate import embedding_scorer, match_sightings, sightings_of
+from reidentify.ranking.evaluate import match_sightings, scorer_for, sightings_of
 from reidentify.ranking.results import Result
 from reidentify.report import charts
 from reidentify.report.lists import Entry, RankedList, best_and_worst, mark, montage, ranked_lists
@@ -67,8 +67,8 @@ def write(
             f" {len(gallery)} were given: give the rows that were evaluated"
         )
     cosine = scorer is None
-    scorer = embedding_scorer(query, gallery) if scorer is None else scorer
     matches = match_sightings(*sides, result.protocol)
+    scorer = scorer_for(query, gallery, matches, scorer=scorer)
     pictures: dict[str, bytes] = {}
     sections = [_scores(result)]
 

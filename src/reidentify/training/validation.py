@@ -11,7 +11,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from reidentify.data.benchmark import Benchmark
 from reidentify.data.pixels import Pixels, Size, open_pixels
-from reidentify.ranking.evaluate import embedding_scorer, evaluate, match_sightings
+from reidentify.ranking.evaluate import evaluate, match_sightings, scorer_for
 from reidentify.report.lists import best_and_worst, montage, ranked_lists
 from reidentify.values import Embeddings, Sightings
 
@@ -52,7 +52,7 @@ class Validation(pl.Callback):
         module.log_dict({"validation/mAP": result.mAP, "validation/rank1": result.rank(1)})
         if isinstance(trainer.logger, TensorBoardLogger) and trainer.is_global_zero:
             matches = match_sightings(query.sightings, gallery.sightings, self.held.protocol)
-            scorer = embedding_scorer(query, gallery)
+            scorer = scorer_for(query, gallery, matches)
             for name, chosen in zip(("best", "worst"), best_and_worst(result, 3)):
                 lists = ranked_lists(chosen, result, query.sightings, gallery.sightings, scorer, matches, length=8)
                 picture = np.asarray(montage(lists))

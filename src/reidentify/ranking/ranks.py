@@ -1,0 +1,124 @@
+"""Where the matches stand in a ranking list: found by counting what is nearer, never by ordering the gallery."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reidentify.ranking.distance import Floats
+from reidentify.ranking.matches import Lists
+
+if TYPE_CHECKING:
+    import torch
+
+_CACHED_ROWS = 32
+"""Rows looked at together: few enough to stay in the processor's cache."""
+_SORTED = 2048
+"""Up to this many values are sorted, in place of a count for every match."""
+
+
+def ranks_of(
+    block: Floats | torch.Tensor,
+    positives: Lists,
+    ignored: Lists,
+    kept: NDArray[np.bool_],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """0-based ranks of the matches in every row of a block of distances; ignored columns are not counted.
+
+    Only what lies no farther than a row's farthest match is looked at: a few hundred values in a trained network. A
+    tensor is ranked on its device.
+
+    Args:
+        block: B x G, without NaN. It is read, never changed.
+        positives: B lists of columns, each rising; none of them ignored.
+        ignored: B lists of columns that this row leaves out.
+        kept: G, False for columns that every row leaves out.
+
+    Returns:
+        The ranks, rising within each row, and the columns that hold them, both in the layout of `positives`. Of equal
+        distances the earlier column ranks first.
+    """
+    if not isinstance(block, np.ndarray):
+        return _ranks_of_tensor(block, positives, ignored, kept)
+    ranks, columns = np.empty_like(positives.values), np.empty_like(positives.values)
+    for start in range(0, len(block), _CACHED_ROWS):
+        rows = slice(start, min(start + _CACHED_ROWS, len(block)))
+        first, last = positives.offsets[rows.start], positives.offsets[rows.stop]
+        if first < last:
+            out = slice(first, last)
+            ranks[out], columns[out] = _ranks_of_rows(block[rows], positives[rows], ignored[rows], kept)
+    return ranks, columns
+
+
+def _ranks_of_rows(
+    block: Floats, positives: Lists, ignored: Lists, kept: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    owners, columns, at = _by_distance(positives, block[positives.owners(), positives.values])
+    farthest = np.full(len(block), -np.inf, at.dtype)
+    filled = np.flatnonzero(positives.lengths)
+    farthest[filled] = at[positives.offsets[1:][filled] - 1]
+    counted = block <= farthest[:, None]
+    counted &= kept
+    counted[ignored.owners(), ignored.values] = False
+
+    flat = np.flatnonzero(counted)
+    near, ends = block.reshape(-1)[flat], flat.searchsorted(np.arange(len(block) + 1) * block.shape[1])
+    ranks, tied = np.empty(len(at), np.int64), np.empty(len(at), np.bool_)
+    for row in filled:
+        here = slice(*positives.offsets[row : row + 2])
+        ranks[here], up_to = _below(near[ends[row] : ends[row + 1]], at[here])
+        tied[here] = up_to - ranks[here] > 1
+    for i in np.flatnonzero(tied):  # of those at the same distance, the earlier columns go first
+        row, column = owners[i], columns[i]
+        ranks[i] += np.count_nonzero((block[row, :column] == at[i]) & counted[row, :column])
+    return ranks, columns
+
+
+def _below(values: Floats, wanted: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many of `values` lie below each of `wanted` (rising), and how many at most at it. `values` may be sorted."""
+    if len(values) <= _SORTED:
+        values.sort()
+        return values.searchsorted(wanted, "left"), values.searchsorted(wanted, "right")
+    return (
+        np.array([np.count_nonzero(values < w) for w in wanted]),
+        np.array([np.count_nonzero(values <= w) for w in wanted]),
+    )
+
+
+def _by_distance(positives: Lists, at: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+    """Rows, columns and distances of the matches, ordered by distance within each row, equals by column."""
+    owners = positives.owners()
+    order = np.lexsort((at, owners))
+    return owners, positives.values[order], at[order]
+
+
+def _ranks_of_tensor(
+    block: torch.Tensor, positives: Lists, ignored: Lists, kept: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    import torch
+
+    def there(values: NDArray[np.int64] | NDArray[np.bool_]) -> torch.Tensor:
+        return torch.from_numpy(values).to(block.device)
+
+    owners, columns, at = _by_distance(
+        positives, block[there(positives.owners()), there(positives.values)].cpu().numpy()
+    )
+    counted = there(kept).expand(block.shape).clone()
+    counted[there(ignored.owners()), there(ignored.values)] = False
+    ordered = block.masked_fill(~counted, torch.inf).sort(dim=1).values
+    # One row of matches per row of the block, filled up with -inf, as searchsorted wants it.
+    width = int(positives.lengths.max(initial=0))
+    place = np.arange(len(at)) - positives.offsets[owners]
+    wanted = torch.full((len(block), width), -torch.inf, dtype=block.dtype, device=block.device)
+    wanted[there(owners), there(place)] = torch.from_numpy(at).to(wanted)
+    below, up_to = (
+        torch.searchsorted(ordered, wanted, side=side)[there(owners), there(place)].cpu().numpy()
+        for side in ("left", "right")
+    )
+    for i in np.flatnonzero(up_to - below > 1):
+        row, column = int(owners[i]), int(columns[i])
+        equal = (block[row, :column] == float(at[i])) & counted[row, :column]
+        below[i] += int(equal.sum())
+    return below, columns
