@@ -1,6 +1,8 @@
 """Sightings, Embeddings and Batch: validation, selection, joining, Parquet both ways."""
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -32,6 +34,7 @@ def tracklets() -> Sightings:
         ({"keypoints": np.zeros((2, 14))}, "keypoints: expected shape 2 x any x 3, got 2 x 14"),
         ({"attributes": {"hat": [1]}}, "attribute hat: expected shape 2, got 1"),
         ({"camids": ["north", "south"]}, "camids: expected values of type int64"),
+        ({"camids": [1, 2**63]}, "camids: expected values of type int64"),
         ({"offsets": [0, 2, 2]}, "every row has a frame"),
     ],
 )
@@ -121,17 +124,58 @@ def test_batch_checks_shapes_and_selects() -> None:
         Batch(torch.zeros(4, 2, 3, 8, 4), torch.arange(4), keypoints=torch.zeros(4, 14, 3))
 
 
-def test_vectors_written_by_others_are_read_or_explained(tmp_path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"pids": [1, None]}, "column pids: row 2 is empty"),
+        ({"pids": [None, None]}, "column pids: row 1 is empty"),
+        ({"pids": ["a", "b"]}, "column pids: expected numbers, got string"),
+        ({"pids": [1, 2], "files": ["a", None]}, "column files: row 2 is empty"),
+        ({"pids": [1, 2], "files": [3, 4]}, "column files: expected text, got int64"),
+        ({"pids": [1, 2], "boxes": pa.array([None, [0] * 4], pa.list_(pa.int8(), 4))}, "column boxes: row 1 is empty"),
+        ({"pids": [1, 2], "length": [2, 1], "files": [["a", "b"], [None]]}, "column files: row 2 is empty"),
+        ({"pids": [1, 2], "length": [2, 1], "files": [["a", "b"], None]}, "column files: row 2 is empty"),
+        ({"pids": [1, 2], "length": [1, None]}, "column length: row 2 is empty"),
+        (
+            {"pids": pa.array([1, 2**63], pa.uint64())},
+            "column pids: row 2: .* at most 64 bits, got 9223372036854775808",
+        ),
+        ({"pids": [1.5, 2.0]}, r"column pids: row 1: expected whole numbers of at most 64 bits, got 1\.5"),
+    ],
+)
+def test_cells_that_are_empty_or_of_another_type_are_named(columns: dict, message: str, tmp_path) -> None:
+    path = tmp_path / "theirs.parquet"
+    pq.write_table(pa.table({**columns, "vector": [[1.0], [2.0]]}), path)
+    for kind in (Sightings, Embeddings):
+        with pytest.raises(InputError, match=r"theirs\.parquet: " + message):
+            kind.load(path)
 
+
+def test_two_columns_of_one_name_are_named(tmp_path) -> None:
+    ones = pa.array([1, 1])
+    pq.write_table(pa.Table.from_arrays([ones, ones, ones], ["pids", "camids", "camids"]), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=r"t\.parquet: has two columns called camids"):
+        Sightings.load(tmp_path / "t.parquet")
+
+
+def test_unknown_times_and_categories_written_by_others_are_read(tmp_path) -> None:
+    split = pa.array(["query", "gallery"]).dictionary_encode()
+    pq.write_table(pa.table({"pids": [1, 2], "times": [None, 2.5], "split": split}), tmp_path / "t.parquet")
+    rows = Sightings.load(tmp_path / "t.parquet")
+    np.testing.assert_array_equal(rows.times, [np.nan, 2.5])
+    assert rows.split.tolist() == ["query", "gallery"]
+
+
+def test_vectors_written_by_others_are_read_or_explained(tmp_path) -> None:
     path = tmp_path / "theirs.parquet"
     pq.write_table(pa.table({"pids": [1, 2], "vector": [[1.0, 0.0], [0.0, 2.0]]}), path)
     np.testing.assert_array_equal(Embeddings.load(path).vectors, [[1, 0], [0, 2]])
     for column, message in (
         ([1.0, 2.0], "list of numbers per row"),
         ([[1.0], [1.0, 2.0]], "of one length"),
-        ([[1.0], None], "of one length"),
+        ([[1.0], None], "column vector: row 2 is empty"),
+        ([[1.0], [None]], "the first is row 1"),
+        ([["a"], ["b"]], "column vector: expected numbers, got string"),
     ):
         pq.write_table(pa.table({"pids": [1, 2], "vector": column}), path)
         with pytest.raises(InputError, match=message):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reidentify.errors import InputError
-from reidentify.files import read_parquet, write_parquet
+from reidentify.files import cells, naming, read_parquet, write_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,7 +43,7 @@ def _column(name: str, values: ArrayLike | None, dtype: Any, shape: tuple[int | 
         return None
     try:
         array = np.asarray(values, dtype=dtype)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{name}: expected values of type {np.dtype(dtype)}: {error}") from None
     if array.ndim != len(shape) or any(want is not None and want != got for want, got in zip(shape, array.shape)):
         expected = " x ".join("any" if n is None else str(n) for n in shape)
@@ -211,26 +211,22 @@ class Sightings:
 
     @staticmethod
     def from_table(table: pa.Table) -> Sightings:
-        """The inverse of `to_table`. Columns that are not of a Sightings are left out."""
+        """The inverse of `to_table`. Columns that are not of a Sightings are left out.
+
+        Raises:
+            InputError: there is no column pids, or a column has another type or an empty row; the row is named.
+        """
+        tracklets = "length" in table.column_names
 
         def array(name: str) -> NDArray[Any]:
-            column = table[name].combine_chunks()
-            if name in Sightings.FRAMES and "length" in table.column_names:
-                column = column.flatten()
-            shape = [len(column)]
-            while str(column.type).startswith("fixed_size_list"):
-                shape.append(column.type.list_size)
-                column = column.flatten()
-            text = str(column.type) in ("string", "large_string")
-            return np.asarray(column.to_pylist() if text else column.to_numpy(zero_copy_only=False)).reshape(shape)
+            dtype = {**Sightings.ROWS, **Sightings.FRAMES}.get(name, np.int64)
+            return cells(name, table[name].combine_chunks(), dtype, tracklets and name in Sightings.FRAMES)
 
         if "pids" not in table.column_names:
             raise InputError(f"a table of sightings needs a column pids; it has {', '.join(table.column_names)}")
         names = [k for k in table.column_names if k in Sightings.ROWS or k in Sightings.FRAMES]
         attributes = {k.removeprefix("attribute."): array(k) for k in table.column_names if k.startswith("attribute.")}
-        offsets = None
-        if "length" in table.column_names:
-            offsets = np.concatenate([[0], np.cumsum(table["length"].to_numpy())])
+        offsets = np.concatenate([[0], np.cumsum(array("length"))]) if tracklets else None
         return Sightings(**{k: array(k) for k in names}, attributes=attributes, offsets=offsets)  # type: ignore[arg-type]
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -239,8 +235,14 @@ class Sightings:
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Sightings:
-        """Read Parquet written by `save`."""
-        return Sightings.from_table(read_parquet(path))
+        """Read Parquet written by `save`.
+
+        Raises:
+            InputError: no such file, not Parquet, or as `from_table`.
+        """
+        table = read_parquet(path)
+        with naming(path):
+            return Sightings.from_table(table)
 
 
 @dataclass(frozen=True, eq=False)
@@ -280,6 +282,15 @@ class Embeddings:
         rows = _chosen(index, len(self))
         return Embeddings(self.vectors[rows], self.sightings[rows])
 
+    @staticmethod
+    def concat(parts: Sequence[Embeddings]) -> Embeddings:
+        """The rows of `parts` one after another; InputError if their widths differ."""
+        if len({part.vectors.shape[1] for part in parts}) > 1:
+            widths = ", ".join(str(part.vectors.shape[1]) for part in parts)
+            raise InputError(f"vectors of different widths cannot be joined: {widths}")
+        sightings = Sightings.concat([part.sightings for part in parts])
+        return Embeddings(np.concatenate([part.vectors for part in parts]), sightings)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write Parquet: the columns of the sightings and a fixed-size list `vector`."""
         import pyarrow as pa
@@ -289,22 +300,26 @@ class Embeddings:
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Embeddings:
-        """Read Parquet written by `save`."""
+        """Read Parquet written by `save`.
+
+        Raises:
+            InputError: as `Sightings.load`, or there are no vectors of one length in a column vector.
+        """
         import pyarrow as pa
         import pyarrow.compute as pc
 
         table = read_parquet(path)
-        if "vector" not in table.column_names:
-            raise InputError(f"{path}: expected a column vector; it has {', '.join(table.column_names)}")
-        column = table["vector"].combine_chunks()
-        if not (pa.types.is_fixed_size_list(column.type) or pa.types.is_list(column.type)):
-            raise InputError(f"{path}: expected vector to hold a list of numbers per row, it holds {column.type}")
-        widths = pc.list_value_length(column).unique().to_pylist()
-        if len(widths) > 1 or None in widths:
-            raise InputError(f"{path}: expected vectors of one length, found {', '.join(map(str, widths))}")
-        width = widths[0] if widths else 0
-        vectors = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), width)
-        return Embeddings(vectors, Sightings.from_table(table))
+        with naming(path):
+            if "vector" not in table.column_names:
+                raise InputError(f"expected a column vector; it has {', '.join(table.column_names)}")
+            column = table["vector"].combine_chunks()
+            if not (pa.types.is_fixed_size_list(column.type) or pa.types.is_list(column.type)):
+                raise InputError(f"expected vector to hold a list of numbers per row, it holds {column.type}")
+            numbers = cells("vector", column, np.float32, lists=True)
+            widths = pc.list_value_length(column).unique().to_pylist()
+            if len(widths) > 1:
+                raise InputError(f"expected vectors of one length, found {', '.join(map(str, widths))}")
+            return Embeddings(numbers.reshape(len(column), *widths or [0]), Sightings.from_table(table))
 
 
 @dataclass(frozen=True, eq=False)

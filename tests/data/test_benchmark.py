@@ -65,3 +65,25 @@ def test_a_split_is_needed_and_known() -> None:
         Benchmark("x", Sightings([1]))
     with pytest.raises(InputError, match="found test"):
         Benchmark("x", Sightings([1], split=["test"]))
+
+
+@pytest.mark.parametrize(
+    ("camids", "split", "message"),
+    [
+        ([1, 1, 1, 1], "tggg", "no query to evaluate on: all images to test on come from one camera, .* leave the"),
+        ([1, 2, 3, 3], "tggg", "no query to evaluate on: no identity was seen by two cameras"),
+        (None, "ttgg", "no query to evaluate on: no identity has a second image"),
+        (None, "tggg", "no query to evaluate on: no image has the split query"),
+        (None, "tqqq", "no gallery to evaluate on: no image has the split gallery"),
+        (None, "tttt", "no query and no gallery to evaluate on: all images are for training"),
+    ],
+)
+def test_why_there_is_nothing_to_evaluate_on(camids: list[int] | None, split: str, message: str) -> None:
+    names = {"t": "train", "q": "query", "g": "gallery"}
+    rows = Sightings([1, 2, 3, 3 if split == "tggg" else 4], camids=camids, split=[names[s] for s in split])
+    with pytest.raises(InputError, match=f"^mine has {message}"):
+        Benchmark("mine", rows).require_sides()
+
+
+def test_with_both_sides_there_is_nothing_to_say() -> None:
+    market_like().require_sides()

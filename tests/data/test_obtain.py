@@ -250,3 +250,11 @@ def test_a_set_without_download_says_where_to_ask(tmp_path, capsys):
     assert "https://zheng-lab-anu.github.io/Project/project_reid.html" in shown
     with pytest.raises(InputError, match="nearest is viper"):
         obtain.get("vipr", tmp_path)
+
+
+def test_a_path_is_at_hand_already(tmp_path, capsys):
+    (tmp_path / "people").mkdir()
+    assert obtain.get(f"{tmp_path}/people") == []
+    assert "people is data of your own and need not be fetched" in capsys.readouterr().out
+    with pytest.raises(InputError, match="pepole: no such file or folder"):
+        obtain.get(f"{tmp_path}/pepole")

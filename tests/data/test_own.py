@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,7 @@ from reidentify import Sightings
 from reidentify.data.benchmarks import benchmark
 from reidentify.data.own import import_data, read, read_pair, split_identities
 from reidentify.data.own_table import number_names
-from reidentify.errors import InputError
+from reidentify.errors import InputError, ReidentifyWarning, StorageError
 from reidentify.ranking.protocol import MARKET1501, NO_CAMERAS
 
 
@@ -80,6 +83,31 @@ def test_split_folders(tmp_path):
     pictures(tmp_path / "gallery", ["b/2.jpg", "c/1.jpg"])
     b = read(tmp_path)
     assert (b.train.pids.tolist(), b.query.pids.tolist(), b.gallery.pids.tolist()) == ([1, 1], [2], [2, 3])
+
+
+def test_identities_beside_a_folder_called_like_a_split_are_never_dropped(tmp_path):
+    pictures(tmp_path, ["anna/1.jpg", "bob/1.jpg", "query/1.jpg"])
+    with pytest.raises(InputError, match=r"anna \(and 1 more\): would be left out beside query"):
+        read(tmp_path)
+    pictures(tmp_path / "loose", ["gallery/anna/1.jpg", "2.jpg"])
+    with pytest.raises(InputError, match=r"2\.jpg: would be left out beside gallery"):
+        read(tmp_path / "loose")
+
+
+def test_what_else_lies_in_market1501_is_no_identity(tmp_path):
+    pictures(tmp_path, ["query/0001_c1.jpg", "bounding_box_test/0001_c2.jpg", "gt_bbox/0001_c1.jpg", ".trash/x.jpg"])
+    (tmp_path / "notes").mkdir()
+    assert by_file(read(tmp_path)) == {"0001_c1.jpg": (1, 1), "0001_c2.jpg": (1, 2)}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux only")
+def test_names_that_are_not_utf8_are_named(tmp_path):
+    place = picture(tmp_path / "set" / "jürgen" / "1.jpg").parent
+    place.joinpath("1.jpg").rename(place / os.fsdecode(b"\xff.jpg"))
+    with pytest.raises(InputError, match=r"jürgen/\\xff\.jpg: the name is not valid UTF-8; rename it"):
+        read(tmp_path / "set")
+    with pytest.raises(InputError, match=r"out\\xfe: the name is not valid UTF-8"):
+        import_data(tmp_path / "set", tmp_path / os.fsdecode(b"out\xfe"))
 
 
 def test_a_form_that_is_none_is_explained(tmp_path):
@@ -175,7 +203,11 @@ def test_names_are_numbered_by_order_not_by_row():
         ("file,pid\n1.jpg,4", r"there is no path; it has file, pid"),
         ("path,pid\n1.jpg,4\n2.jpg,", "row 2 has no pid"),
         ("path,pid\n1.jpg,-3", "found -3"),
-        ("path,pid\n1.jpg,1.5", "column pid: expected whole numbers or names"),
+        ("path,pid\n1.jpg,4\n2.jpg, ", "row 2 has no pid"),
+        ("path,pid\n1.jpg,1.5", r"row 1, column pid: expected whole numbers or names .*, got 1\.5"),
+        ("path,pid\n1.jpg,7\n2.jpg,99999999999999999999", r"row 2, column pid: .* at most 64 bits\), got 1e\+20"),
+        ("path,pid,camid\n1.jpg,7,-9300000000000000000", "row 1, column camid: .* at most 64 bits"),
+        ("path,pid,pid\n1.jpg,1,2", r"people\.csv: has two columns called pid"),
         ("path,pid,time\n1.jpg,1,noon", "column time: expected seconds"),
         ("path,pid,split\n1.jpg,1,dev", "split must be train, query or gallery, found dev"),
     ],
@@ -200,6 +232,35 @@ def test_a_file_that_is_missing_is_named(tmp_path):
     (tmp_path / "3.jpg").unlink()
     with pytest.raises(InputError, match=r"2\.jpg \(and 1 more\), which does not exist"):
         read(path)
+
+
+def test_a_table_in_another_encoding_is_named(tmp_path):
+    (tmp_path / "people.csv").write_bytes("path,pid\nJürgen.jpg,1\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"people\.csv: column path is not text in UTF-8"):
+        read(tmp_path / "people.csv")
+    (tmp_path / "people.csv").write_bytes("päth,pid\n1.jpg,1\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"people\.csv: cannot be read as a table"):
+        read(tmp_path / "people.csv")
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"path": ["1.jpg", None], "pid": [1, 2]}, "row 2 has no path"),
+        ({"path": ["1.jpg", ""], "pid": [1, 2]}, "row 2 has no path"),
+        ({"path": ["1.jpg", "1.jpg"], "pid": [None, 2]}, "row 1 has no pid"),
+        ({"path": ["1.jpg", "1.jpg"], "pid": pa.array([1, 2**63], pa.uint64())}, "row 2, column pid: .* 64 bits"),
+        ({"files": ["1.jpg", None], "pids": [1, 2]}, "column files: row 2 is empty"),
+        ({"files": ["1.jpg", ""], "pids": [1, 2]}, "row 2 has no files"),
+        ({"files": ["1.jpg", "1.jpg"], "pids": [None, 2]}, "column pids: row 1 is empty"),
+        ({"files": ["1.jpg", "1.jpg"], "pids": pa.array([1, 2**63], pa.uint64())}, "column pids: row 2: .* 64 bits"),
+    ],
+)
+def test_parquet_with_cells_that_cannot_be_used(tmp_path, columns, message):
+    picture(tmp_path / "1.jpg")
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=r"t\.parquet: " + message):
+        read(tmp_path / "t.parquet")
 
 
 def test_parquet_table(tmp_path):
@@ -243,6 +304,11 @@ def test_the_fraction_may_take_all_or_none_and_no_more():
         split_identities(people([1, 1, 2]), 1.5)
 
 
+def test_a_seed_is_not_negative():
+    with pytest.raises(InputError, match="seed of the split must be 0 or above, got -1"):
+        split_identities(people([1, 1, 2]), seed=-1)
+
+
 def test_import_and_read_again(tmp_path):
     source, out = tmp_path / "photos", tmp_path / "set"
     pictures(source, [f"{name}/{i}.jpg" for name in ("ann", "bob", "cyd", "dan") for i in range(3)])
@@ -260,11 +326,12 @@ def test_import_and_read_again(tmp_path):
 
 
 def test_paths_are_relative_only_inside_the_folder(tmp_path):
-    pictures(tmp_path / "set", ["a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg"])
-    inside = Sightings.load(import_data(tmp_path / "set", tmp_path / "set"))
-    assert sorted(inside.files) == ["a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg"]
-    outside = Sightings.load(import_data(tmp_path / "set", tmp_path / "other"))
-    assert sorted(outside.files)[0] == str(tmp_path / "set" / "a" / "1.jpg")
+    images = tmp_path / "set" / "images"
+    pictures(images, ["a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg"])
+    inside = Sightings.load(import_data(images, tmp_path / "set"))
+    assert sorted(inside.files) == ["images/a/1.jpg", "images/a/2.jpg", "images/b/1.jpg", "images/b/2.jpg"]
+    outside = Sightings.load(import_data(images, tmp_path / "other"))
+    assert sorted(outside.files)[0] == str(images / "a" / "1.jpg")
     (tmp_path / "set").rename(tmp_path / "moved")
     assert len(read(tmp_path / "moved").sightings) == 4
     with pytest.raises(InputError, match="which does not exist"):
@@ -275,3 +342,57 @@ def test_import_keeps_a_split_that_is_given(tmp_path):
     path = write_table(tmp_path, "path,pid,split\n1.jpg,4,query\n2.jpg,4,gallery\n3.jpg,5,train")
     imported = Sightings.load(import_data(path, tmp_path / "out", fraction=1.0))
     assert imported.split.tolist() == ["query", "gallery", "train"]
+
+
+def test_import_never_overwrites(tmp_path):
+    path = write_table(tmp_path, "path,pid\n1.jpg,ann\n2.jpg,ann")
+    table = import_data(path, tmp_path / "out")
+    before = table.read_bytes()
+    with pytest.raises(InputError, match=r"out: holds a data set already \(sightings\.parquet\); give --out another"):
+        import_data(path, tmp_path / "out", fraction=0)
+    assert table.read_bytes() == before
+    table.unlink()
+    with pytest.raises(InputError, match=r"out: holds a data set already \(identities\.csv\)"):
+        import_data(path, tmp_path / "out")
+
+
+def test_import_hides_nothing_that_is_added_to_the_source(tmp_path):
+    source = tmp_path / "photos"
+    pictures(source, ["query/ann/1.jpg", "gallery/ann/2.jpg"])
+    for out in (source, source / "query"):
+        with pytest.raises(InputError, match=f"{out.name}: holds images of .*photos"):
+            import_data(source, out)
+    import_data(source, source / "set")
+    picture(source / "gallery" / "bob" / "3.jpg")
+    assert len(read(source).sightings) == 3
+
+
+def test_import_says_that_one_camera_leaves_no_query(tmp_path):
+    pictures(tmp_path / "photos", ["0001_c4_1.jpg", "0001_c4_2.jpg", "0002_c4_1.jpg", "0002_c4_2.jpg"])
+    with pytest.warns(ReidentifyWarning, match="out has no query: all images to test on come from one camera"):
+        import_data(tmp_path / "photos", tmp_path / "out")
+    for place in ("photos", "out"):
+        with pytest.raises(InputError, match="no query to evaluate on: all images to test on come from one camera"):
+            read(tmp_path / place).require_sides()
+
+
+@pytest.mark.parametrize("writer", ["pyarrow.parquet.write_table", "pathlib.Path.write_bytes"])
+def test_a_full_disk_leaves_no_half_of_a_data_set(tmp_path, monkeypatch, writer):
+    pictures(tmp_path / "photos", ["ann/1.jpg", "ann/2.jpg"])
+
+    def full(*given: object, **_: object) -> None:
+        next(g for g in given if isinstance(g, Path)).touch()  # what was written before the disk was full
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, full)
+        with pytest.raises(StorageError, match=r"cannot be written \(No space left"):
+            import_data(tmp_path / "photos", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+    assert import_data(tmp_path / "photos", tmp_path / "out").exists()
+
+
+def test_import_into_a_file_is_refused(tmp_path):
+    path = write_table(tmp_path, "path,pid\n1.jpg,ann\n2.jpg,ann")
+    with pytest.raises(StorageError, match=r"1\.jpg.* cannot be written"):
+        import_data(path, tmp_path / "1.jpg")

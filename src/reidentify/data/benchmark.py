@@ -108,8 +108,27 @@ class Benchmark:
 
     @property
     def gallery(self) -> Sightings:
-        """Gallery rows, distractors and junk included."""
-        return self._rows("gallery")
+        """Gallery rows, distractors and junk included; then the query rows, where the protocol says so."""
+        rows = self._rows("gallery")
+        return Sightings.concat([rows, self.query]) if self.protocol.queries_in_gallery else rows
+
+    def require_sides(self) -> None:
+        """Make sure that there are queries and a gallery to evaluate on.
+
+        Raises:
+            InputError: there are none; the message says why, and what to do.
+        """
+        missing = [side for side in ("query", "gallery") if not len(self._rows(side))]
+        if not missing:
+            return
+        rows = self.sightings[np.flatnonzero(self.sightings.split != "train")]
+        if not len(rows):
+            why = "all images are for training; evaluate on one set at a time, or import with another --fraction"
+        elif missing == ["query"] and (cause := unsearchable(rows)):
+            why = cause
+        else:
+            why = f"no image has the split {missing[0]}"
+        raise InputError(f"{self.name} has no {' and no '.join(missing)} to evaluate on: {why}")
 
     def holdout(self, fraction: float, seed: int = 0) -> tuple[Sightings, Benchmark]:
         """Set identities of the training split aside, for model selection and calibration.
@@ -161,3 +180,17 @@ def queries(rows: NDArray[np.int64], camids: NDArray[np.int64] | None) -> NDArra
         return rows[:0]
     several = first[counts > 1]
     return rows[several] if len(several) else rows[:1]
+
+
+def unsearchable(rows: Sightings) -> str:
+    """Why `queries` finds none among all these rows, and what to do; empty if it finds some."""
+    if any(len(queries(np.flatnonzero(rows.pids == pid), rows.camids)) for pid in rows.identities):
+        return ""
+    known = set() if rows.camids is None else set(rows.camids[rows.camids >= 0].tolist())
+    if not known:
+        return "no identity has a second image that could be found; give several images of the same person"
+    seen = "all images to test on come from one camera" if len(known) == 1 else "no identity was seen by two cameras"
+    return (
+        f"{seen}, so no identity can be searched across cameras; leave the cameras out (a table without the column"
+        " camid, or a folder per identity), then every other image of the identity counts"
+    )

@@ -21,8 +21,8 @@ from urllib.parse import unquote, urlsplit
 
 from reidentify.data.benchmark import Download, Facts
 from reidentify.data.benchmarks import facts as facts_of
-from reidentify.data.console import console
-from reidentify.data.root import data_root
+from reidentify.data.console import console, say
+from reidentify.data.root import data_root, readable
 from reidentify.errors import InputError, StorageError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ TIMEOUT = 30.0
 
 
 def get(name: str, root: str | os.PathLike[str] | None = None) -> list[Path]:
-    """Download and unpack a public data set, or print where to ask for it.
+    """Download and unpack a public data set, or print where to ask for it, or that a path is at hand already.
 
     An interrupted download is taken up where it stopped when the same command is run again. The set's folder appears
     under the data root only when everything in it is unpacked; what already has that folder is left as it is.
@@ -48,16 +48,22 @@ def get(name: str, root: str | os.PathLike[str] | None = None) -> list[Path]:
         root: the data root; default as in `data_root`.
 
     Returns:
-        The folder of the data set; nothing where its publisher allows no direct download.
+        The folder of the data set; nothing where its publisher allows no direct download, or `name` is a path.
 
     Raises:
         InputError: the name is unknown, the server does not answer or has another file than stated, or an archive is
             broken or would write outside its folder.
         StorageError: the disk has no room.
     """
-    facts = facts_of(name)
+    try:
+        facts = facts_of(name)
+    except InputError:
+        if not readable(Path(name)).expanduser().exists():
+            raise
+        say(f"{name} is data of your own and need not be fetched: use it with --data {name}")
+        return []
     if not facts.downloads:
-        console().print(f"{facts.title} cannot be downloaded directly. {facts.obtain}", highlight=False, soft_wrap=True)
+        say(f"{facts.title} cannot be downloaded directly. {facts.obtain}")
         return []
     return [fetch(facts, data_root(root))]
 
@@ -66,7 +72,7 @@ def fetch(facts: Facts, root: Path) -> Path:
     """Download and unpack the files of `facts.downloads` into `root/facts.folder`; see `get`."""
     target = root / facts.folder
     if target.is_dir() and any(target.iterdir()):
-        console().print(f"{target} is already there", highlight=False, soft_wrap=True)
+        say(f"{target} is already there")
         return target
     staging = root / f".{facts.folder}.unpacking"
     try:
@@ -136,7 +142,7 @@ def download(source: Download, folder: Path) -> Path:
             time.sleep(failures * PAUSE)
     digest = _sha256(part)
     if source.sha256 is None:
-        console().print(f"{name}: sha256 {digest} (the publisher states none)", highlight=False, soft_wrap=True)
+        say(f"{name}: sha256 {digest} (the publisher states none)")
     elif digest != source.sha256.lower():
         part.unlink()
         _tag(part).unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +12,22 @@ from pathlib import Path
 import numpy as np
 
 from reidentify.data import own_table
-from reidentify.data.benchmark import Benchmark, queries
-from reidentify.data.root import image_files
-from reidentify.errors import InputError, StorageError
+from reidentify.data.benchmark import Benchmark, queries, unsearchable
+from reidentify.data.root import image_files, readable
+from reidentify.errors import InputError, ReidentifyWarning
 from reidentify.ranking.protocol import MARKET1501, NO_CAMERAS
 from reidentify.values import Sightings
 
 TABLE = "sightings.parquet"
 """The file that `import_data` writes and that makes a folder a data set."""
+IDENTITIES = "identities.csv"
+"""The file beside it that tells the number of each identity that came with a name."""
 SPLIT_FOLDERS = {
     "train": "train", "bounding_box_train": "train", "query": "query",
     "gallery": "gallery", "bounding_box_test": "gallery",
 }  # fmt: skip
+MARKET_EXTRAS = ("gt_bbox", "gt_query")
+"""Folders of Market-1501 that are no part of its splits: the boxes drawn by hand, and the lists of matches."""
 MARKET_NAME = re.compile(r"(-1|\d+)_c(\d+)(?:s\d+)?(?:_f?(\d+))?(?:_.*)?")
 FORMS = (
     "a table (.csv or .parquet) with the columns path and pid, a folder of images per identity, images with"
@@ -50,7 +55,8 @@ def read(path: str | os.PathLike[str]) -> Benchmark:
     `import_data` does with its default fraction and seed. Without cameras the protocol is NO_CAMERAS.
 
     Raises:
-        InputError: the path does not exist, its form is none of these, or a file its table names is missing.
+        InputError: the path does not exist, its form is none of these or is mixed with another, a name is not valid
+            UTF-8, or as `reidentify.data.own_table.read`.
     """
     sightings, _ = _read(_absolute(path))
     return _benchmark(os.fspath(path), sightings if sightings.split is not None else split_identities(sightings))
@@ -81,31 +87,45 @@ def import_data(
 
     Paths are written relative to `out` for files inside it, so that it can be moved with them, and absolute for
     others. If identities came with names, `out/identities.csv` tells the number of each. A split that the source
-    already has is kept.
+    already has is kept. Either the whole data set is written or nothing.
 
     Args:
         source: any form that `read` takes.
+        out: a folder without a data set, and not one that `source` reads its images from.
         fraction: share of the identities that is for training, from 0 to 1.
-        seed: of the draw.
+        seed: of the draw, 0 or above.
 
     Returns:
         The path of the table; `benchmark(out)` reads it.
 
     Raises:
-        InputError: as `read`; the fraction is not between 0 and 1.
+        InputError: as `read` and `split_identities`; `out` holds a data set, or images of the source.
         StorageError: `out` cannot be written.
     """
-    sightings, named = _read(_absolute(source))
+    place, folder = _absolute(source), _absolute(out)
+    for name in (TABLE, IDENTITIES):
+        if (folder / name).exists():
+            raise InputError(f"{folder}: holds a data set already ({name}); give --out another folder, or delete it")
+    inside = folder.is_dir() and folder.resolve().is_relative_to(place.resolve())
+    if inside and image_files(folder, recursive=True):
+        raise InputError(
+            f"{folder}: holds images of {place}, and a data set beside them would hide those that are added later; give"
+            " --out another folder"
+        )
+    sightings, named = _read(place)
     if sightings.split is None:
         sightings = split_identities(sightings, fraction, seed)
-    folder = _absolute(out)
+        tested = sightings[np.flatnonzero(sightings.split != "train")]
+        if len(tested) and (why := unsearchable(tested)):
+            warnings.warn(f"{folder} has no query: {why}", ReidentifyWarning, stacklevel=2)
     try:
         if named:
-            folder.mkdir(parents=True, exist_ok=True)
-            own_table.write_identities(folder / "identities.csv", named)
+            own_table.write_identities(folder / IDENTITIES, named)
         own_table.relocate(sightings, folder).save(folder / TABLE)
-    except OSError as error:
-        raise StorageError(f"{folder / TABLE}: cannot be written ({error.strerror or error})") from None
+    except BaseException:
+        if folder.is_dir():
+            (folder / IDENTITIES).unlink(missing_ok=True)  # names without a table are no data set
+        raise
     return folder / TABLE
 
 
@@ -118,13 +138,15 @@ def split_identities(sightings: Sightings, fraction: float = 0.5, seed: int = 0)
 
     Args:
         fraction: share of the identities that trains, from 0 to 1.
-        seed: of the draw.
+        seed: of the draw, 0 or above.
 
     Raises:
-        InputError: the fraction is not between 0 and 1.
+        InputError: the fraction is not between 0 and 1, or the seed is negative.
     """
     if not 0 <= fraction <= 1:
         raise InputError(f"the fraction of identities for training must lie between 0 and 1, got {fraction}")
+    if seed < 0:
+        raise InputError(f"the seed of the split must be 0 or above, got {seed}")
     rng = np.random.default_rng(seed)
     identities = rng.permutation(sightings.identities)
     count = round(fraction * len(identities))
@@ -137,7 +159,7 @@ def split_identities(sightings: Sightings, fraction: float = 0.5, seed: int = 0)
 
 
 def _absolute(path: str | os.PathLike[str]) -> Path:
-    return Path(path).expanduser().absolute()
+    return readable(Path(path).expanduser().absolute())
 
 
 def _benchmark(name: str, sightings: Sightings) -> Benchmark:
@@ -153,10 +175,18 @@ def _read(place: Path) -> tuple[Sightings, dict[str, int]]:
         return own_table.read(place)
     if (place / TABLE).is_file():
         return own_table.read(place / TABLE)
-    splits = [p for p in sorted(place.iterdir()) if p.is_dir() and p.name in SPLIT_FOLDERS]
-    if splits:
-        return _number([(_scan(p), SPLIT_FOLDERS[p.name]) for p in splits])
-    return _number([(_scan(place), None)])
+    folders = [p for p in sorted(place.iterdir()) if p.is_dir() and not p.name.startswith(".")]
+    splits = [p for p in folders if p.name in SPLIT_FOLDERS]
+    if not splits:
+        return _number([(_scan(place), None)])
+    others = [p for p in folders if p.name not in (*SPLIT_FOLDERS, *MARKET_EXTRAS) and image_files(p, recursive=True)]
+    if strays := others + image_files(place):
+        more = f" (and {len(strays) - 1} more)" if len(strays) > 1 else ""
+        raise InputError(
+            f"{strays[0]}{more}: would be left out beside {splits[0].name}, which is the name of a split; move it into"
+            f" train, query or gallery, or rename {splits[0].name} if it is an identity"
+        )
+    return _number([(_scan(p), SPLIT_FOLDERS[p.name]) for p in splits])
 
 
 def _scan(folder: Path) -> _Found:

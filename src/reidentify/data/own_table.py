@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 from collections.abc import Iterable
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reidentify.errors import InputError
+from reidentify.files import distinct, naming, read_parquet, write
 from reidentify.values import JUNK, Sightings
 
 if TYPE_CHECKING:
@@ -30,13 +32,18 @@ def read(path: Path) -> tuple[Sightings, dict[str, int]]:
         The sightings, and the number given to each identity that came with a name (empty if they came with numbers).
 
     Raises:
-        InputError: a column is missing or of another type, or a file that is named does not exist.
+        InputError: a column is missing, there twice or of another type, a cell that must be filled is empty, or a file
+            that is named does not exist.
     """
     table = _load(path)
     if "pids" in table.column_names:
-        sightings, named = Sightings.from_table(table), dict[str, int]()
+        with naming(path):
+            sightings, named = Sightings.from_table(table), dict[str, int]()
         if sightings.files is None:
             raise InputError(f"{path}: has no column files; it has {', '.join(table.column_names)}")
+        if "" in sightings.files:
+            row = sightings.frame_rows()[sightings.files == ""][0] + 1
+            raise InputError(f"{path}: row {row} has no files")
     else:
         sightings, named = _simple(path, table)
     if not len(sightings):
@@ -73,30 +80,27 @@ def number_names(names: Iterable[str]) -> dict[str, int]:
 
 def write_identities(path: Path, named: dict[str, int]) -> None:
     """Write the number of each named identity, whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["pid", "name"])
-            writer.writerows((number, name) for name, number in named.items())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    text = io.StringIO()
+    csv.writer(text).writerows([("pid", "name"), *((number, name) for name, number in named.items())])
+    write(path, text.getvalue())
 
 
 def _load(path: Path) -> pa.Table:
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
-    from pyarrow import parquet
 
-    readers = {".csv": arrow_csv.read_csv, ".parquet": parquet.read_table}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
+    if path.suffix.lower() == ".parquet":
+        return read_parquet(path)
+    if path.suffix.lower() != ".csv":
         raise InputError(f"{path}: expected a table with the ending .csv or .parquet, or a folder")
     try:
-        return reader(path)
-    except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
+        table = distinct(arrow_csv.read_csv(path), path)
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         raise InputError(f"{path}: cannot be read as a table ({str(error).splitlines()[0]})") from None
+    for name in table.column_names:
+        if pa.types.is_binary(table[name].type):  # what Arrow makes of text in another encoding
+            raise InputError(f"{path}: column {name} is not text in UTF-8; save the table as UTF-8")
+    return table
 
 
 def _simple(path: Path, table: pa.Table) -> tuple[Sightings, dict[str, int]]:
@@ -106,9 +110,9 @@ def _simple(path: Path, table: pa.Table) -> tuple[Sightings, dict[str, int]]:
             raise InputError(f"{path}: expected the columns path and pid, but there is no {name}; it has {found}")
     columns = {name: table[name].combine_chunks() for name in table.column_names}
     for name in ("path", "pid", "split"):
-        if name in columns and columns[name].null_count:
-            row = columns[name].is_null().to_pylist().index(True)
-            raise InputError(f"{path}: row {row + 1} has no {name}")
+        for row, value in enumerate(columns[name].to_pylist() if name in columns else (), start=1):
+            if value is None or not str(value).strip():
+                raise InputError(f"{path}: row {row} has no {name}")
     pids, named = _labels(path, "pid", columns["pid"])
     if (pids < JUNK).any():
         raise InputError(f"{path}: a pid must be -1 (junk), 0 (distractor) or above, found {pids.min()}")
@@ -136,14 +140,16 @@ def _labels(path: Path, name: str, column: Any) -> tuple[NDArray[np.int64], dict
     if kind.is_null(column.type):
         return np.full(len(column), -1, dtype=np.int64), {}
     values = column.to_pylist()
-    if kind.is_integer(column.type) or (
-        kind.is_floating(column.type) and all(v is None or float(v).is_integer() for v in values)
-    ):
+    if kind.is_integer(column.type) or kind.is_floating(column.type):
+        for row, value in enumerate(values, start=1):
+            if value is not None and not (float(value).is_integer() and -(2**63) <= value < 2**63):
+                raise InputError(
+                    f"{path}: row {row}, column {name}: expected whole numbers or names (numbers of at most 64 bits),"
+                    f" got {value}"
+                )
         return np.array([-1 if v is None else int(v) for v in values], dtype=np.int64), {}
     if kind.is_dictionary(column.type) or kind.is_string(column.type) or kind.is_large_string(column.type):
         texts = ["" if v is None else str(v).strip() for v in values]
-        if name == "pid" and "" in texts:
-            raise InputError(f"{path}: row {texts.index('') + 1} has no pid")
         named = number_names(t for t in texts if t)
         return np.array([named.get(t, -1) for t in texts], dtype=np.int64), named
     raise InputError(f"{path}: column {name}: expected whole numbers or names, got {column.type}")

@@ -21,13 +21,27 @@ def image_files(folder: Path, recursive: bool = False) -> list[Path]:
     """The images of a folder, sorted by path; hidden files and folders are left out, links are followed.
 
     Raises:
-        InputError: there is no such folder.
+        InputError: there is no such folder, or a name in it is not valid UTF-8.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     folders = _folders(folder) if recursive else [folder]
     found = (p for f in folders for p in f.iterdir())
-    return sorted(p for p in found if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    return sorted(readable(p) for p in found if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+
+
+def readable(path: Path) -> Path:
+    """The path, whose name must be text: neither tables nor terminals take another.
+
+    Raises:
+        InputError: it is not valid UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(path).decode(errors="backslashreplace")
+        raise InputError(f"{shown}: the name is not valid UTF-8; rename it") from None
+    return path
 
 
 def _folders(folder: Path) -> list[Path]:
