@@ -10,10 +10,10 @@ import reidentify
 ROOT = Path(reidentify.__file__).parent
 # A folder imports only what stands lower; the ground (models, losses, ranking) does not know one another.
 FLOORS = [
-    {"values", "errors", "files"},
+    {"values", "errors", "files", "hints"},
     {"models", "losses", "ranking"},
     {"data", "gallery", "zoo", "recipes"},
-    {"embed", "street", "report"},
+    {"embed", "calibrate", "street", "report"},
     {"training", "tracking"},
     {"server"},
     {"commands"},

@@ -6,38 +6,37 @@ import argparse
 import inspect
 import re
 import sys
+import typing
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
-from typing import Any, NoReturn
-
-from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
+from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, Literal, NoReturn
 
 import reidentify
-from reidentify.commands import COMMANDS, Command, Use
+from reidentify.commands import COMMANDS, Command, Group
 from reidentify.errors import InputError, ReidentifyError, ReidentifyWarning
+from reidentify.hints import fits, words
 
 # What is given by place instead of by name, and what has a short name.
-_PLACED = {"name": None, "source": None, "recipe": None, "weights": None, "images": "*"}
-_SHORT = {"output": "-o"}
-# Options that take several values: their type and number.
-_SEVERAL: dict[str, tuple[type, str | int]] = {
-    "scales": (float, "+"),
-    "mean": (float, 3),
-    "std": (float, 3),
-    "size": (int, 2),
-}
+_PLACED = {"name", "source", "recipe", "weights", "images", "first", "second", "statistics"}
+# Options that may stand without a value.
+_BARE = {"rerank"}
+_SHORT = {"output": ["-o"]}
+# How help calls the values of an option; as many as are named here are expected.
+_VALUES: dict[str, str | tuple[str, ...]] = {
+    "out": "PATH", "output": "FILE", "root": "FOLDER", "query": "FOLDER", "gallery": "FOLDER",
+    "query_embeddings": "FILE", "gallery_embeddings": "FILE", "set": "KEY=VALUE", "rerank": "KEY=VALUE",
+    "spacetime": "FOLDER", "scales": "FACTOR", "picture": "FILE",
+    "mean": ("R", "G", "B"), "std": ("R", "G", "B"), "size": ("HEIGHT", "WIDTH"),
+}  # fmt: skip
+_VALUES_OF = {int: "N", float: "NUMBER", bool: "{true,false}"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Returns the exit status: 2 for what the user can mend, said in one line."""
     warnings.showwarning = _warn
     try:
-        parser = _Parser(prog="reidentify", description=reidentify.__doc__)
-        parser.add_argument("--version", action="version", version=f"reidentify {reidentify.__version__}")
-        _add_commands(parser, COMMANDS)
-        given = sys.argv[1:] if arguments is None else arguments
-        return _run(parser.parse_args([_underscored(argument) for argument in given]), COMMANDS)
+        return _run("reidentify", COMMANDS, list(sys.argv[1:] if arguments is None else arguments))
     except ReidentifyError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -57,82 +56,110 @@ def _warn(message: Warning | str, category: type[Warning], *_: object, **__: obj
         print(f"warning: {message}", file=sys.stderr)
 
 
-class _Formatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Keeps the lines of a description, and writes options with hyphens."""
+def _run(prog: str, group: Group, given: list[str]) -> int:
+    """Find the command whose name comes first, parse the rest for it, and call it."""
+    choice = _choice(prog, group)
+    if not given:
+        choice.error(f"COMMAND is required: {', '.join(group.commands)}")
+    name = choice.parse_args(given[:1]).command
+    prog, command, rest = f"{prog} {name}", group.commands[name], given[1:]
+    if isinstance(command, Group):
+        return _run(prog, command, rest)
+    values = vars(_command_parser(prog, command).parse_intermixed_args(rest))
+    for parameter, hint in typing.get_type_hints(command).items():
+        if is_dataclass(hint):
+            values[parameter] = hint(**{f.name: values.pop(f.name) for f in fields(hint)})  # type: ignore[operator]
+    return command(**values) or 0
 
-    def _format_action_invocation(self, action: argparse.Action) -> str:
-        return _hyphened(super()._format_action_invocation(action))
 
-    def _format_usage(self, *arguments: Any, **named: Any) -> str:
-        return _hyphened(super()._format_usage(*arguments, **named))
+class _Parser(argparse.ArgumentParser):
+    """Keeps the lines of a description, and raises what argparse would print with the usage."""
 
-
-def _hyphened(text: str) -> str:
-    return re.sub(r"--\w+", lambda option: option[0].replace("_", "-"), text)
-
-
-class _Parser(ArgumentParser):
     def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings, formatter_class=_Formatter)
+        form = argparse.RawDescriptionHelpFormatter
+        super().__init__(**settings, formatter_class=form, allow_abbrev=False)
 
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        raise InputError(f"{' '.join(message.split())} (see `{self.prog} --help`)")
-
-
-def _underscored(argument: str) -> str:
-    """Options are written with hyphens and parsed by the names of parameters."""
-    name, equals, value = argument.partition("=")
-    return f"--{name[2:].replace('-', '_')}{equals}{value}" if name.startswith("--") else argument
+    def error(self, message: str) -> NoReturn:
+        if missing := message.partition("arguments are required: ")[2]:
+            example = re.search(r"Examples?:\s+(.*)", self.description or "")
+            message = f"{missing} {'are' if ',' in missing else 'is'} required: for example {example and example[1]}"
+        raise InputError(f"{message.removeprefix('argument ')} (see `{self.prog} --help`)")
 
 
-def _add_commands(parser: ArgumentParser, commands: Mapping[str, Command | dict[str, Command]]) -> None:
-    subcommands = parser.add_subcommands(dest="command")
-    for name, command in commands.items():
-        prog = f"{parser.prog} {name}"
-        if isinstance(command, dict):
-            group = _Parser(prog=prog, description="Find, check and import data sets.")
-            subcommands.add_subcommand(name, group, help=group.description)
-            _add_commands(group, command)
-        else:
-            sub = _command_parser(prog, command)
-            subcommands.add_subcommand(name, sub, help=sub.description.partition(".")[0])
+def _choice(prog: str, group: Group) -> argparse.ArgumentParser:
+    """A parser of a command's name alone."""
+    parser = _Parser(
+        prog=prog,
+        description=group.summary,
+        epilog=f"Example: {prog} {next(iter(group.commands))}\n`{prog} COMMAND --help` says what a command takes.",
+    )
+    parser.add_argument("--version", action="version", version=f"reidentify {reidentify.__version__}")
+    names = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
+    for name, command in group.commands.items():
+        text = command.summary if isinstance(command, Group) else inspect.getdoc(command) or ""
+        names.add_parser(name, help=text.partition(".")[0])
+    return parser
 
 
-def _command_parser(prog: str, command: Command) -> ArgumentParser:
+def _command_parser(prog: str, command: Command) -> argparse.ArgumentParser:
+    """A parser of a command's parameters, with its docstring as the help."""
     text = inspect.getdoc(command) or ""
     parser = _Parser(prog=prog, description=text.partition("\nArgs:")[0].strip())
-    parameters = inspect.signature(command).parameters
-    helps = _helps(text)
-    by_hand = {k for k in parameters if k in _PLACED or k in _SHORT or k == "set"}
-    for name in [k for k in parameters if k in by_hand]:
-        said = {"help": " ".join(helps[name].split())}
-        if name in _PLACED:
-            optional = parameters[name].default is None
-            parser.add_argument(name, nargs="?" if optional else _PLACED[name], type=str, **said)
-        elif name in _SHORT:
-            parser.add_argument(_SHORT[name], f"--{name}", type=str, required=True, **said)
-        else:
-            parser.add_argument(f"--{name}", nargs="+", action="extend", type=str, metavar="KEY=VALUE", **said)
-    parser.add_function_arguments(command, as_group=False, skip={*by_hand, "use"})
-    if "use" in parameters:
-        parser.add_class_arguments(Use, as_group=False, skip=set(_SEVERAL))
-        for name, (kind, count) in _SEVERAL.items():
-            said = {"help": " ".join(_helps(inspect.getdoc(Use) or "")[name].split())}
-            parser.add_argument(f"--{name}", nargs=count, type=kind, default=getattr(Use(), name), **said)
+    _add_arguments(parser, command)
     return parser
+
+
+def _add_arguments(parser: argparse._ActionsContainer, source: Callable[..., Any]) -> None:
+    """An argument for each parameter of a command; a dataclass among them is a group of options."""
+    helps, hints = _helps(inspect.getdoc(source) or ""), typing.get_type_hints(source)
+    for name, parameter in inspect.signature(source).parameters.items():
+        hint, default = hints[name], parameter.default
+        if is_dataclass(hint):
+            title = (inspect.getdoc(hint) or "").partition(".")[0]
+            _add_arguments(parser.add_argument_group(title[0].lower() + title[1:]), typing.cast(type, hint))
+            continue
+        required = default is parameter.empty
+        if type(None) in typing.get_args(hint):
+            hint = typing.get_args(hint)[0]
+        several = typing.get_origin(hint) is list
+        kind = typing.get_args(hint)[0] if several else hint
+        said: dict[str, Any] = {"help": helps[name].replace("%", "%%")}
+        if typing.get_origin(kind) is Literal:
+            said["choices"] = typing.get_args(kind)
+        else:
+            said |= {"type": _reader(kind), "metavar": _VALUES.get(name, _VALUES_OF.get(kind, name.upper()))}
+        if name in _PLACED:
+            parser.add_argument(name, nargs="*" if several else None if required else "?", **said)
+            continue
+        if not required and default is not None:
+            typed = str(default).lower() if kind is bool else default
+            said["help"] = f"{said['help'].removesuffix('.')} (default: {typed})"
+        if several:
+            counted = isinstance(said["metavar"], tuple)
+            said["nargs"] = len(said["metavar"]) if counted else "*" if name in _BARE else "+"
+            said["action"] = "extend" if kind is str else "store"
+        if kind is bool and default is False:
+            said |= {"nargs": "?", "const": True}
+        flags = [*_SHORT.get(name, []), f"--{name.replace('_', '-')}"]
+        parser.add_argument(*flags, dest=name, required=required, default=None if required else default, **said)
 
 
 def _helps(text: str) -> dict[str, str]:
     """What a docstring says of each argument."""
-    return dict(re.findall(r"^    (\w+): ((?:.|\n        )*)", text, re.MULTILINE))
+    found = re.findall(r"^    (\w+): ((?:.|\n        )*)", text, re.MULTILINE)
+    return {name: " ".join(said.split()) for name, said in found}
 
 
-def _run(given: Namespace, commands: Mapping[str, Command | dict[str, Command]]) -> int:
-    name = given["command"]
-    command, rest = commands[name], given[name]
-    if isinstance(command, dict):
-        return _run(rest, command)
-    values = {k: v for k, v in vars(rest).items() if not k.startswith("__")}
-    if "use" in inspect.signature(command).parameters:
-        values["use"] = Use(**{f.name: values.pop(f.name) for f in fields(Use)})
-    return command(**values) or 0
+def _reader(kind: type) -> Callable[[str], Any]:
+    """From what was typed to a value of this type."""
+
+    def read(text: str) -> Any:
+        try:
+            value = {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+        except (KeyError, ValueError):
+            value = None
+        if not fits(value, kind):
+            raise argparse.ArgumentTypeError(f"expected {words(kind)}, got {text!r}")
+        return value
+
+    return read

@@ -1,7 +1,10 @@
 """Backbones and the strong baseline: shapes, strides, necks, cameras."""
 
+import logging
+
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import nn
 
 from reidentify.errors import InputError, WeightsError
@@ -44,15 +47,36 @@ def test_imagenet_weights_from_the_wheel() -> None:
     assert all(float(m.running_var.std()) > 0 for m in norms)
 
 
-def test_weights_that_cannot_be_fetched(monkeypatch) -> None:
+def test_the_hub_is_asked_once_where_nothing_answers(monkeypatch) -> None:
+    def not_here(*_: object, **__: object) -> None:
+        raise LocalEntryNotFoundError("not in the cache")
+
     def offline(*_: object, **__: object) -> None:
         raise OSError("no network")
 
-    monkeypatch.setattr("timm.create_model", offline)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", not_here)
+    monkeypatch.setattr("huggingface_hub.model_info", offline)
+    monkeypatch.setattr("timm.create_model", lambda *_, **__: pytest.fail("went on to try for a minute"))
     with pytest.raises(
         WeightsError, match=r"ImageNet weights of resnet18 cannot be fetched \(no network\).*tf_efficientnet_lite0"
     ):
         timm_backbone("resnet18", pretrained=True)
+
+
+def test_weights_in_the_cache_need_no_hub_and_its_client_says_nothing(monkeypatch) -> None:
+    hub, heard = logging.getLogger("huggingface_hub"), []
+
+    def broken(*_: object, **__: object) -> None:
+        heard.append(hub.isEnabledFor(logging.WARNING))
+        raise OSError("half a file")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: "here")
+    monkeypatch.setattr("huggingface_hub.model_info", lambda *_, **__: pytest.fail("asked the hub"))
+    monkeypatch.setattr("timm.create_model", broken)
+    with pytest.raises(WeightsError, match=r"cannot be fetched \(half a file\)"):
+        timm_backbone("resnet18", pretrained=True)
+    assert heard == [False]
+    assert hub.isEnabledFor(logging.WARNING)
 
 
 def test_pooling_by_hand() -> None:

@@ -180,8 +180,8 @@ def test_other_images(written: Any) -> None:
             network(np.zeros(shape, np.float32))
 
 
-def test_size_that_the_graph_cannot_take(tmp_path: Path) -> None:
-    """The shape says any width, but a product inside needs 2."""
+def test_size_that_the_graph_cannot_take(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The shape says any width, but a product inside needs 2. The runtime itself prints nothing."""
     path = tmp_path / "fixed.onnx"
     model = onnx.load(write(path, shape=("n", 3, 4, "w")))
     model.graph.node[0].input[0] = "scaled"
@@ -193,6 +193,7 @@ def test_size_that_the_graph_cannot_take(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"fixed\.onnx: fails on images of \(4, 3\)") as error:
         ForeignNetwork(path, size=(4, 3))(pictures(1, 4, 3))
     assert "\n" not in str(error.value)
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("name", ["broken.onnx", "broken.xml"])

@@ -185,10 +185,10 @@ def test_every_parameter_is_trained(norm: str, neck: str) -> None:
 def test_half_precision_and_channels_last_change_no_more_than_rounding() -> None:
     network = OSNet(width=0.25).eval()
     images = torch.randn(2, 3, 64, 32, generator=torch.Generator().manual_seed(0))
-    exact = network.feature_maps(images)
+    exact = network.forward_features(images)
     fast = network.to(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
-        maps = fast.feature_maps(images.to(memory_format=torch.channels_last))
+        maps = fast.forward_features(images.to(memory_format=torch.channels_last))
     assert maps.dtype == torch.bfloat16
     assert maps.is_contiguous(memory_format=torch.channels_last)  # no layer fell back to the slow layout
     assert torch.cosine_similarity(maps.float().flatten(1), exact.flatten(1)).min() > 0.999

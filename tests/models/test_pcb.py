@@ -8,7 +8,10 @@ from torch import Tensor, nn
 
 from reidentify.errors import InputError
 from reidentify.models.backbone import timm_backbone
+from reidentify.models.catalogue import ModelSettings, build, start_of
+from reidentify.models.osnet import OSNet
 from reidentify.models.pcb import PCB
+from reidentify.models.weights import load_state, without_classifier
 
 
 class Pass(nn.Module):
@@ -96,3 +99,16 @@ def test_too_few_rows_are_named() -> None:
 def test_wrong_settings(settings: dict[str, object]) -> None:
     with pytest.raises(InputError, match=next(iter(settings))):
         PCB(Pass(), **settings)  # type: ignore[arg-type]
+
+
+def test_on_an_osnet_that_starts_from_osnet_weights():
+    torch.manual_seed(0)
+    trained = OSNet(10, 0.25).eval()
+    settings = ModelSettings(architecture="pcb", backbone="osnet", width=0.25, parts=4, embedding_dim=32)
+    network = build(settings, num_classes=7).eval()
+    load_state(network, start_of(settings, without_classifier(trained.state_dict())), "osnet", strict=False)
+    images = torch.randn(2, 3, 128, 64)
+    # Eight rows of maps in four stripes of two; each stripe's mean has length one.
+    stripes = trained.forward_features(images).unflatten(2, (4, 2)).mean((3, 4)).transpose(1, 2)
+    torch.testing.assert_close(network(images).parts, torch.nn.functional.normalize(stripes, dim=2))
+    assert network.train()(images).logits.shape == (2, 4, 7)

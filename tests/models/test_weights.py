@@ -1,12 +1,13 @@
 """Weights and cards: both ways, and every way in which they can be wrong."""
 
 import json
+import re
 
 import pytest
 import torch
 from torch import nn
 
-from reidentify.errors import WeightsError
+from reidentify.errors import InputError, WeightsError
 from reidentify.models.weights import Card, Preprocessing, load_state, read_state, save_weights, without_classifier
 
 CARD = Card("toy", {"architecture": "osnet"}, Preprocessing(64, 32, channels="bgr"), 4, "toys", "none", cameras=[3, 5])
@@ -55,6 +56,46 @@ def test_no_card_no_file_no_safetensors(tmp_path) -> None:
     (tmp_path / "w.safetensors").write_bytes(b"pickle" * 10)
     with pytest.raises(WeightsError, match="not a safetensors file"):
         read_state(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("preprocessing", [1], "settings by name"),
+        ("preprocessing.height", -5, "a whole number above 0"),
+        ("preprocessing.width", "128", "a whole number above 0"),
+        ("preprocessing.mean", [0.5, 0.5], "a list of 3, each a number"),
+        ("preprocessing.mean", [0.5, 0.5, float("nan")], "a list of 3, each a number"),
+        ("preprocessing.std", [0.2, 0, 0.2], "a list of 3, each a number above 0"),
+        ("preprocessing.scale", 0, "a number above 0"),
+        ("preprocessing.channels", "grb", "rgb or bgr"),
+        ("preprocessing.interpolation", "area", "nearest or bilinear or bicubic or lanczos"),
+        ("architecture", "osnet", "settings by name"),
+        ("architecture.width", "wide", "a number above 0"),
+        ("architecture.embedding_dim", -1, "null or a whole number above 0"),
+        ("architecture.pooling", "mean", "gap or gem or max"),
+        ("embedding_dim", 4.5, "a whole number above 0"),
+        ("cameras", ["3"], "a list, each a whole number"),
+        ("scores", {}, "a list, each settings by name"),
+        ("flip", "yes", "true or false"),
+        ("name", None, "text"),
+    ],
+)
+def test_a_card_with_a_senseless_value(tmp_path, key: str, value: object, expected: str) -> None:
+    path = tmp_path / "w.json"
+    save_weights(net().state_dict(), CARD, tmp_path / "w.safetensors")
+    raw = json.loads(path.read_text())
+    *parents, last = key.split(".")
+    (raw[parents[0]] if parents else raw)[last] = value
+    path.write_text(json.dumps(raw))
+    with pytest.raises(WeightsError, match=re.escape(f"{path}: {key}: expected {expected}, got ")) as caught:
+        Card.read(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_preprocessing_with_a_senseless_value() -> None:
+    with pytest.raises(InputError, match=r"preprocessing.scale: expected a number above 0, got 0"):
+        Preprocessing(scale=0)
 
 
 def test_another_number_of_identities_is_said_once_and_the_rest_loads() -> None:

@@ -50,6 +50,7 @@ class Facts:
         folder: the folder under the data root that its reader looks for.
         counts: published counts per split ("train", "query", "gallery").
         downloads: direct downloads, if the publisher allows any.
+        splits: how many splits of its identities there are; `@k` chooses one, and papers average over all.
         fps: frames per second, where times come from frame numbers.
         notes: junk and distractor rules, withdrawn data, known traps.
     """
@@ -61,6 +62,7 @@ class Facts:
     folder: str
     counts: Mapping[str, Counts] = field(default_factory=dict)
     downloads: tuple[Download, ...] = ()
+    splits: int = 1
     fps: float | None = None
     notes: str = ""
 

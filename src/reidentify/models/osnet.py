@@ -127,6 +127,7 @@ class OSNet(nn.Module):
 
     Attributes:
         embedding_dim: D.
+        num_features: channels of the last maps.
         width, norm: as given.
 
     Raises:
@@ -164,7 +165,7 @@ class OSNet(nn.Module):
             if neck == "linear":
                 layers += [nn.BatchNorm1d(feature_dim), nn.ReLU(inplace=True)]
             self.fc = nn.Sequential(*layers)
-        self.embedding_dim = c4 if feature_dim is None else feature_dim
+        self.embedding_dim, self.num_features = c4 if feature_dim is None else feature_dim, c4
         self.width, self.norm = width, norm
         self.classifier = nn.Linear(self.embedding_dim, num_classes) if num_classes and neck == "linear" else None
         self._initialise()
@@ -179,13 +180,13 @@ class OSNet(nn.Module):
             if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
 
-    def feature_maps(self, images: Tensor) -> Tensor:
+    def forward_features(self, images: Tensor) -> Tensor:
         """The last convolutional maps. B x 3 x H x W -> B x C x H/16 x W/16."""
         return self.conv5(self.conv4(self.conv3(self.conv2(self.maxpool(self.conv1(images))))))
 
     def features(self, images: Tensor) -> Tensor:
         """The feature before a BN neck. B x 3 x H x W -> B x D."""
-        pooled = self.feature_maps(images).mean((2, 3))
+        pooled = self.forward_features(images).mean((2, 3))
         return pooled if self.fc is None else self.fc(pooled)
 
     def forward(self, images: Tensor, camids: Tensor | None = None) -> Output:

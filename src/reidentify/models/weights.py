@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import typing
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,10 +17,24 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from reidentify import files
-from reidentify.errors import ReidentifyWarning, WeightsError
+from reidentify.errors import InputError, ReidentifyWarning, WeightsError
+from reidentify.hints import fits, words
+from reidentify.models.catalogue import ModelSettings
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+_ABOVE_0 = {"height", "width", "std", "scale", "embedding_dim", "parts"}
+
+
+def _check(kind: type, values: Mapping[str, Any], prefix: str = "") -> None:
+    """Compare values with the types that a dataclass states."""
+    for name, hint in typing.get_type_hints(kind).items():
+        if name in values:
+            value, positive = values[name], name in _ABOVE_0
+            numbers = value if isinstance(value, (list, tuple)) else [value]
+            if not fits(value, hint) or (positive and any(n is not None and n <= 0 for n in numbers)):
+                expected = words(hint) + " above 0" * positive
+                raise InputError(f"{prefix}{name}: expected {expected}, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -42,6 +58,9 @@ class Preprocessing:
     scale: float = 255.0
     channels: Literal["rgb", "bgr"] = "rgb"
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+
+    def __post_init__(self) -> None:
+        _check(Preprocessing, vars(self), "preprocessing.")
 
     def apply(self, pixels: Tensor) -> Tensor:
         """Normalise RGB pixels, ... x 3 x H x W: uint8, or floating point from 0 to 1."""
@@ -70,6 +89,8 @@ class Card:
         cameras: of a camera embedding, the training cameras in its order; empty without one.
         dataset: name of the training data, whose cameras these are.
         flip: whether the scores average an image with its mirror.
+        calibration: what its similarities mean, as `ranking.calibration.Calibration.to_dict` states it; empty where it
+            was not calibrated.
         sha256: of the safetensors file.
         version: of reidentify.
     """
@@ -85,26 +106,38 @@ class Card:
     cameras: list[int] = field(default_factory=list)
     dataset: str = ""
     flip: bool = False
+    calibration: dict[str, Any] = field(default_factory=dict)
     sha256: str = ""
     version: str = ""
+
+    def __post_init__(self) -> None:
+        _check(Card, vars(self))
+        _check(ModelSettings, self.architecture, "architecture.")
 
     @staticmethod
     def read(path: Path) -> Card:
         """The card in a JSON file.
 
         Raises:
-            WeightsError: no card, or not one of ours.
+            WeightsError: no card, not one of ours, or a value that makes no sense; the key is named.
         """
         try:
             raw = json.loads(path.read_text())
+            _check(Card, raw)
             raw["preprocessing"] = Preprocessing(
                 **{k: tuple(v) if isinstance(v, list) else v for k, v in raw["preprocessing"].items()}
             )
             return Card(**raw)
+        except InputError as error:
+            raise WeightsError(f"{path}: {error}") from None
         except FileNotFoundError:
             raise WeightsError(f"{path}: the card is missing; weights need it beside them to be used") from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise WeightsError(f"{path}: not a card of reidentify's weights ({error})") from None
+
+    def to_json(self) -> str:
+        """The content of its file."""
+        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
 
 
 def card_path(weights: Path) -> Path:
@@ -128,7 +161,7 @@ def save_weights(state: dict[str, Tensor], card: Card, path: Path, half: bool = 
     content = save(tensors)
     card = dataclasses.replace(card, sha256=hashlib.sha256(content).hexdigest())
     # The weights last: where they are, everything is.
-    files.write(card_path(path), json.dumps(dataclasses.asdict(card), indent=2, ensure_ascii=False) + "\n")
+    files.write(card_path(path), card.to_json())
     files.write(path, content)
     return card
 

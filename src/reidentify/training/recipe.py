@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
+import math
+import operator
 import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,20 +19,43 @@ import yaml
 from reidentify import recipes
 from reidentify.data.augment import Augment
 from reidentify.errors import RecipeError
+from reidentify.hints import fits, words
 from reidentify.models.catalogue import ModelSettings
 
-
-def _positive(section: str, settings: object, *names: str) -> None:
-    for name in names:
-        value = getattr(settings, name)
-        if value is None or not value > 0:
-            raise RecipeError(f"{section}.{name}: expected a number above 0, got {value}")
-
-
-def _share(section: str, settings: object, name: str) -> None:
-    value = getattr(settings, name)
-    if value is None or not 0 <= value < 1:
-        raise RecipeError(f"{section}.{name}: expected a share from 0 to below 1, got {value}")
+# What numbers must be where their type alone would let nonsense through: in words, as a test, and which.
+_RANGES: list[tuple[str, Callable[[float], bool], str]] = [
+    (
+        "above 0",
+        lambda v: 0 < v < math.inf,
+        "optimiser.lr optimiser.gamma model.width spacetime.bin_width spacetime.sigma",
+    ),
+    (
+        "of at least 1",
+        lambda v: 1 <= v < math.inf,
+        "model.embedding_dim model.parts input.height input.width sampler.identities sampler.instances optimiser.epochs"
+        " optimiser.milestones spacetime.bins run.nodes run.evaluate_every run.checkpoint_every",
+    ),
+    (
+        "of at least 0",
+        lambda v: 0 <= v < math.inf,
+        "augment.pad loss.cross_entropy loss.triplet loss.margin loss.center loss.metric_weight optimiser.backbone_lr"
+        " optimiser.weight_decay optimiser.warmup optimiser.freeze optimiser.clip run.workers"
+        " spacetime.visit_gap",
+    ),
+    (
+        "from 0 to 1",
+        lambda v: 0 <= v <= 1,
+        "augment.flip augment.erase augment.erase_area augment.patch augment.brightness augment.contrast"
+        " augment.saturation optimiser.final_lr optimiser.warmup_start",
+    ),
+    (
+        "from 0 to below 1",
+        lambda v: 0 <= v < 1,
+        "input.holdout loss.label_smoothing optimiser.momentum optimiser.ema",
+    ),
+    ("above 0 and at most 1", lambda v: 0 < v <= 1, "augment.erase_aspect"),
+    ("from 0 to 2**32 - 1", lambda v: 0 <= v < 2**32, "run.seed"),
+]
 
 
 @dataclass(frozen=True)
@@ -49,10 +75,6 @@ class InputSettings:
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
     holdout: float = 0.1
 
-    def __post_init__(self) -> None:
-        _positive("input", self, "height", "width")
-        _share("input", self, "holdout")
-
 
 @dataclass(frozen=True)
 class SamplerSettings:
@@ -71,9 +93,6 @@ class SamplerSettings:
     instances: int = 4
     camera_aware: bool = False
     source_balanced: bool = False
-
-    def __post_init__(self) -> None:
-        _positive("sampler", self, "identities", "instances")
 
 
 @dataclass(frozen=True)
@@ -103,7 +122,6 @@ class LossSettings:
     metric_settings: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        _share("loss", self, "label_smoothing")
         if not (self.cross_entropy or self.triplet or self.center or self.metric):
             raise RecipeError("loss: every loss has weight 0, so there is nothing to minimise")
 
@@ -149,10 +167,6 @@ class OptimiserSettings:
     clip: float = 0.0
     ema: float = 0.0
 
-    def __post_init__(self) -> None:
-        _positive("optimiser", self, "lr", "epochs")
-        _share("optimiser", self, "ema")
-
 
 @dataclass(frozen=True)
 class RunSettings:
@@ -182,10 +196,28 @@ class RunSettings:
     select: Literal["last", "best"] = "last"
     flip: bool = True
 
-    def __post_init__(self) -> None:
-        _positive("run", self, "nodes", "evaluate_every", "checkpoint_every")
-        if not 0 <= self.seed < 2**32:
-            raise RecipeError(f"run.seed: expected a number from 0 to 2**32 - 1, got {self.seed}")
+
+@dataclass(frozen=True)
+class SpaceTimeSettings:
+    """How long people take from camera to camera, learned from the training rows beside the network.
+
+    Args:
+        fit: learn it and write spacetime.safetensors; the training data needs cameras and times.
+        bin_width: of the histograms of intervals, in seconds.
+        bins: per direction; longer intervals are taken for the longest.
+        visits: "cluster" the sightings of an identity at a camera into visits, or take their "mean" (as published).
+        visit_gap: seconds without a sighting that end a visit.
+        fusion: "calibrated" log-odds, learned on the held-out identities, or "published" logistic smoothing.
+        sigma: bandwidth of the published fusion, in bins.
+    """
+
+    fit: bool = False
+    bin_width: float = 4.0
+    bins: int = 5000
+    visits: Literal["cluster", "mean"] = "cluster"
+    visit_gap: float = 60.0
+    fusion: Literal["calibrated", "published"] = "calibrated"
+    sigma: float = 50.0
 
 
 @dataclass(frozen=True)
@@ -201,6 +233,7 @@ class Recipe:
         loss: the sum that is minimised.
         optimiser: how the weights move.
         run: where and how often.
+        spacetime: what is learned of cameras and times.
     """
 
     description: str = ""
@@ -211,6 +244,10 @@ class Recipe:
     loss: LossSettings = field(default_factory=LossSettings)
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
     run: RunSettings = field(default_factory=RunSettings)
+    spacetime: SpaceTimeSettings = field(default_factory=SpaceTimeSettings)
+
+    def __post_init__(self) -> None:
+        _check_ranges(self)
 
 
 def names() -> list[str]:
@@ -226,7 +263,8 @@ def read_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
         changes: "key=value" each, keys with dots, values as in YAML: "optimiser.epochs=20".
 
     Raises:
-        RecipeError: no such recipe, an unknown key (the nearest valid one is named) or a value of the wrong type.
+        RecipeError: no such recipe, an unknown key (the nearest valid one is named), or a value of the wrong type or
+            outside its range.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else Path(recipes.__path__[0]) / f"{name}.yaml"
     try:
@@ -246,10 +284,10 @@ def read_recipe(name: str, changes: Sequence[str] = ()) -> Recipe:
 
 
 def recipe_of(raw: Mapping[str, Any]) -> Recipe:
-    """A recipe from plain data, checked against the types.
+    """A recipe from plain data, checked against types and ranges.
 
     Raises:
-        RecipeError: an unknown key or a value of the wrong type.
+        RecipeError: an unknown key, or a value of the wrong type or outside its range.
     """
     from jsonargparse import ArgumentError, ArgumentParser
 
@@ -257,10 +295,24 @@ def recipe_of(raw: Mapping[str, Any]) -> Recipe:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Recipe)
     try:
-        return Recipe(**vars(parser.instantiate(parser.parse_object(dict(raw)))))
+        parsed = parser.parse_object(dict(raw))
     except ArgumentError as error:
-        message = " ".join(str(error).split()).removeprefix("Parser key ")
-        raise RecipeError(re.sub(r"<class '(\w+)'>", r"\1", message)) from None
+        (key,) = re.findall(r'^Parser key "([\w.]+)"', str(error))
+        parts = key.split(".")
+        hint = functools.reduce(lambda kind, part: settings_of(kind)[part], parts, Recipe)
+        value = functools.reduce(operator.getitem, parts, raw)
+        raise RecipeError(f"{key}: expected {words(hint)}, got {value!r}") from None
+    _check_ranges(parsed)  # here already, for what a section itself refuses it does not name by its key
+    return Recipe(**vars(parser.instantiate(parsed)))
+
+
+def _check_ranges(settings: Any) -> None:
+    for expected, holds, keys in _RANGES:
+        for key in keys.split():
+            value = operator.attrgetter(key)(settings)
+            numbers = value if isinstance(value, (list, tuple)) else [value]
+            if not all(holds(number) for number in numbers if number is not None):
+                raise RecipeError(f"{key}: expected a number {expected}, got {value}")
 
 
 def _check_keys(kind: type, raw: Any, prefix: str) -> None:
@@ -273,6 +325,8 @@ def _check_keys(kind: type, raw: Any, prefix: str) -> None:
             raise RecipeError(f"unknown key {prefix}{key}, did you mean {near[0]}?")
         if dataclasses.is_dataclass(hints[key]):
             _check_keys(typing.cast(type, hints[key]), value, f"{prefix}{key}.")
+        elif value is None and not fits(None, hints[key]):
+            raise RecipeError(f"{prefix}{key}: expected {words(hints[key])}, got null")
 
 
 def _assign(raw: dict[str, Any], change: str) -> None:

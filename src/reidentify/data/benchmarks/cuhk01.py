@@ -22,6 +22,7 @@ FACTS = Facts(
     " CUHK01/campus holds the images.",
     folder="CUHK01",
     counts={"train": Counts(1_940, 485, 2), "query": Counts(972, 486, 1), "gallery": Counts(972, 486, 1)},
+    splits=layout.RANDOM_SPLITS,
     notes="No splits are published: @0 to @9 are seeded. Images 1 and 2 of a person are camera 1 (the queries), 3 and 4"
     " camera 2. The people are those of CUHK02's first camera pair: do not train on one and test on the other.",
 )
@@ -37,7 +38,7 @@ VARIANTS = {
 
 def read(root: Path, variant: str | None, split: int) -> Benchmark:
     """Read the set; variant `100` tests on 100 people, otherwise half of them are tested."""
-    layout.check_split(split, layout.RANDOM_SPLITS, FACTS)
+    layout.check_split(split, FACTS)
     facts = VARIANTS[variant] if variant else FACTS
     home = layout.locate(root, FACTS, ["campus"])
     files = np.array(layout.images(home / "campus"))

@@ -28,7 +28,7 @@ PAIRS = ("P1", "P2", "P3", "P4", "P5")
 
 def read(root: Path, variant: str | None, split: int) -> Benchmark:
     """Read the set."""
-    layout.no_splits(split, FACTS)
+    layout.check_split(split, FACTS)
     home = layout.locate(root, FACTS, PAIRS, ["Dataset"])
     parts, offset = [], 0
     for number, pair in enumerate(PAIRS):

@@ -48,6 +48,7 @@ def _classic(boxes: str) -> Facts:
         " cuhk-03.mat into CUHK03.",
         folder="CUHK03",
         counts={"train": Counts(None, 1_260, 2), "query": Counts(None, 100, 2), "gallery": Counts(None, 100, 2)},
+        splits=20,
         notes="@0 to @19 are the published test sets. The 1,360 people of the paper are those of the first three camera"
         " pairs (its 13,164 images are their detected boxes); some later work also trains on the 107 of the other two."
         " Every test image is a query; the gallery draws one image of the other view per person.",
@@ -76,6 +77,7 @@ VARIANTS = {
         obtain="Put it into cuhk03-labeled, so that this holds train and val.",
         folder="cuhk03-labeled",
         counts={"train": Counts(None, 743, 2), "query": Counts(None, 100, 2), "gallery": Counts(None, 100, 2)},
+        splits=1,
         notes="The folders train and val number their people separately, both from 0: they are different people. Images"
         " 00 to 04 of a person are camera 1, 05 to 09 camera 2. val is query and gallery, as in the classic protocol.",
     ),
@@ -91,7 +93,7 @@ def read(root: Path, variant: str | None, split: int) -> Benchmark:
     variant = variant or "np-detected"
     facts = VARIANTS[variant]
     kind, _, boxes = variant.partition("-")
-    layout.check_split(split, 20 if kind in ("classic", "open") else 1, facts)
+    layout.check_split(split, facts)
     if kind == "np":
         return Benchmark(f"cuhk03-{variant}", _read_new(root, boxes, facts), facts=facts)
     if kind == "classic":

@@ -36,7 +36,7 @@ NAME, EXAMPLE = r"(\d+)_c([1-8])_f(\d+)", "0001_c2_f0046182.jpg"
 
 def read(root: Path, variant: str | None, split: int) -> Benchmark:
     """Read the set."""
-    layout.no_splits(split, FACTS)
+    layout.check_split(split, FACTS)
     home = layout.locate(root, FACTS, FOLDERS, ["dukemtmcreid", "dukemtmc", "duke"])
     return Benchmark("dukemtmcreid", folders(home), facts=FACTS)
 

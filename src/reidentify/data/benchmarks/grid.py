@@ -24,6 +24,7 @@ FACTS = Facts(
     folder="underground_reid",
     counts={"train": Counts(250, 125, None), "query": Counts(125, 125, None), "gallery": Counts(900, 125, None)},
     downloads=(Download("http://personal.ie.cuhk.edu.hk/~ccloy/files/datasets/underground_reid.zip"),),
+    splits=10,
     notes="@0 to @9 are the published splits of features_and_partitions.mat. The 775 images of people without a probe"
     " are distractors (pid 0). Eight cameras.",
 )
@@ -33,7 +34,7 @@ PARTITIONS = "features_and_partitions.mat"
 
 def read(root: Path, variant: str | None, split: int) -> Benchmark:
     """Read the set."""
-    layout.check_split(split, 10, FACTS)
+    layout.check_split(split, FACTS)
     home = layout.locate(root, FACTS, ["probe", "gallery", PARTITIONS], ["grid"])
     train = _train_identities(home / PARTITIONS, split)
     parts = []

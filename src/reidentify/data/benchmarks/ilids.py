@@ -22,6 +22,7 @@ FACTS = Facts(
     folder="i-LIDS_Pedestrian",
     counts={"train": Counts(None, 59), "query": Counts(None, 60), "gallery": Counts(60, 60)},
     downloads=(Download("http://www.eecs.qmul.ac.uk/~jason/data/i-LIDS_Pedestrian.tgz"),),
+    splits=layout.RANDOM_SPLITS,
     notes="No splits are published: @0 to @9 are seeded. Names tell the person and the number of the image, not the"
     " camera; cameras are unknown. With one gallery image per person every score is single-shot.",
 )
@@ -30,7 +31,7 @@ VARIANTS: dict[str, Facts] = {}
 
 def read(root: Path, variant: str | None, split: int) -> Benchmark:
     """Read the set."""
-    layout.check_split(split, layout.RANDOM_SPLITS, FACTS)
+    layout.check_split(split, FACTS)
     home = layout.locate(root, FACTS, ["Persons"], ["ilids"])
     files = np.array(layout.images(home / "Persons"))
     names = layout.parse(files, r"(\d{4})(\d+)", "0001001.jpg")

@@ -96,19 +96,14 @@ def rows(
     )
 
 
-def no_splits(split: int, facts: Facts) -> None:
-    """Refuse `@k` for a set with one fixed split."""
-    check_split(split, 1, facts)
-
-
-def check_split(split: int, count: int, facts: Facts) -> None:
+def check_split(split: int, facts: Facts) -> None:
     """Refuse a split number the set does not have.
 
     Raises:
-        InputError: `split` is not from 0 to `count` - 1.
+        InputError: `split` is not from 0 to `facts.splits` - 1.
     """
-    if not 0 <= split < count:
-        have = "one split, @0" if count == 1 else f"the splits @0 to @{count - 1}"
+    if not 0 <= split < facts.splits:
+        have = "one split, @0" if facts.splits == 1 else f"the splits @0 to @{facts.splits - 1}"
         raise InputError(f"{facts.title} has {have}; @{split} is none of them")
 
 

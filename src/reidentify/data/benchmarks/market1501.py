@@ -58,7 +58,7 @@ found; for five sequences a few images go beyond, by 24 seconds at most, without
 
 def read(root: Path, variant: str | None, split: int) -> Benchmark:
     """Read the set; variant `500k` adds the distractors of `images/` to the gallery."""
-    layout.no_splits(split, FACTS)
+    layout.check_split(split, FACTS)
     facts = VARIANTS[variant] if variant else FACTS
     home = layout.locate(root, FACTS, FOLDERS, ["market1501", "market"])
     joints = _joints_folder(root, home)

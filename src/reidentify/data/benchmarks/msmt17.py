@@ -49,7 +49,7 @@ PERIODS = {"morning": 0, "noon": 1, "afternoon": 2}
 
 def read(root: Path, variant: str | None, split: int) -> Benchmark:
     """Read the set; variant `v2` is the release with masked faces, otherwise the first release is read."""
-    layout.no_splits(split, FACTS)
+    layout.check_split(split, FACTS)
     release = variant or "v1"
     facts = VARIANTS[release]
     lists = [name for names in LISTS.values() for name in names]

@@ -25,6 +25,6 @@ VARIANTS: dict[str, Facts] = {}
 
 def read(root: Path, variant: str | None, split: int) -> Benchmark:
     """Read the set."""
-    layout.no_splits(split, FACTS)
+    layout.check_split(split, FACTS)
     home = layout.locate(root, FACTS, dukemtmcreid.FOLDERS, ["occluded-dukemtmc", "occluded-dukemtmc-reid"])
     return Benchmark("occluded-duke", dukemtmcreid.folders(home), facts=FACTS)

@@ -30,7 +30,7 @@ FOLDERS = ("occluded_body_images", "whole_body_images")
 
 def read(root: Path, variant: str | None, split: int) -> Benchmark:
     """Read the set: a folder of images per person, in either part."""
-    layout.no_splits(split, FACTS)
+    layout.check_split(split, FACTS)
     home = layout.locate(root, FACTS, FOLDERS, ["occludedreid", "ICME2018_Occluded-Person-Reidentification_datasets"])
     parts = []
     for camera, (folder, role) in enumerate(zip(FOLDERS, ("query", "gallery")), start=1):

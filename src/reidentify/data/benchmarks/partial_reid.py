@@ -29,7 +29,7 @@ GALLERY = "whole_body_images"
 
 def read(root: Path, variant: str | None, split: int) -> Benchmark:
     """Read the set; variant `occluded` takes the occluded images as queries instead of the partial ones."""
-    layout.no_splits(split, FACTS)
+    layout.check_split(split, FACTS)
     query = f"{variant or 'partial'}_body_images"
     home = layout.locate(root, FACTS, [query, GALLERY], ["partial-reid", "partialreid"])
     parts = []

@@ -24,6 +24,7 @@ FACTS = Facts(
     " that prid_2011/single_shot holds cam_a and cam_b.",
     folder="prid_2011",
     counts={"train": Counts(200, 100, 2), "query": Counts(100, 100, 1), "gallery": Counts(649, 649, 1)},
+    splits=layout.RANDOM_SPLITS,
     notes="No splits are published: @0 to @9 are seeded. Probes from view A are searched among 100 partners and the 549"
     " people whom only view B shows; the 185 whom only view A shows are not used.",
 )
@@ -32,7 +33,7 @@ VARIANTS: dict[str, Facts] = {}
 
 def read(root: Path, variant: str | None, split: int) -> Benchmark:
     """Read the set."""
-    layout.check_split(split, layout.RANDOM_SPLITS, FACTS)
+    layout.check_split(split, FACTS)
     home = layout.locate(root, FACTS, ["single_shot/cam_a", "single_shot/cam_b"], ["prid2011", "prid"])
     views = [np.array(layout.images(home / "single_shot" / view)) for view in ("cam_a", "cam_b")]
     people = [

@@ -26,7 +26,7 @@ VARIANTS: dict[str, Facts] = {}
 
 def read(root: Path, variant: str | None, split: int) -> Benchmark:
     """Read the set."""
-    layout.no_splits(split, FACTS)
+    layout.check_split(split, FACTS)
     home = layout.locate(root, FACTS, ["test_probe", "test_gallery"])
     parts = []
     for folder, role in (("test_probe", "query"), ("test_gallery", "gallery")):

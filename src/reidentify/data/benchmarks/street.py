@@ -37,7 +37,7 @@ def read(root: Path, variant: str | None, split: int) -> Benchmark:
     Raises:
         InputError: no whole street is there, or one of another layout.
     """
-    layout.no_splits(split, FACTS)
+    layout.check_split(split, FACTS)
     home = layout.locate(root, FACTS, ["street.json"])
     try:
         found = json.loads((home / "street.json").read_text())["format"]

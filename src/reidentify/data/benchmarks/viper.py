@@ -22,6 +22,7 @@ FACTS = Facts(
     folder="VIPeR",
     counts={"train": Counts(632, 316, 2), "query": Counts(316, 316, 1), "gallery": Counts(316, 316, 1)},
     downloads=(Download("http://users.soe.ucsc.edu/~manduchi/VIPeR.v1.0.zip"),),
+    splits=layout.RANDOM_SPLITS,
     notes="No splits are published: @0 to @9 are seeded, and papers average over ten. Queries come from cam_a.",
 )
 VARIANTS: dict[str, Facts] = {}
@@ -29,7 +30,7 @@ VARIANTS: dict[str, Facts] = {}
 
 def read(root: Path, variant: str | None, split: int) -> Benchmark:
     """Read the set."""
-    layout.check_split(split, layout.RANDOM_SPLITS, FACTS)
+    layout.check_split(split, FACTS)
     home = layout.locate(root, FACTS, ["cam_a", "cam_b"])
     views = [_view(home / v) for v in ("cam_a", "cam_b")]
     people = sorted(views[0])

@@ -1,0 +1,49 @@
+"""The commands: typed functions whose text is their help. `cli` parses for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from reidentify.commands import data, networks, ranking, spacetime
+
+Command: TypeAlias = "Callable[..., int | None]"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Commands under one name.
+
+    Args:
+        summary: what they are for.
+        commands: by name.
+    """
+
+    summary: str
+    commands: dict[str, Command | Group]
+
+
+COMMANDS = Group(
+    "Person re-identification: is this the same person, seen by another camera at another time?",
+    {
+        "demo": ranking.demo,
+        "data": Group(
+            "Find, check and import data sets.",
+            {"list": data.list_, "get": data.get, "check": data.check, "stats": data.stats, "import": data.import_},
+        ),
+        "street": data.street,
+        "recipes": networks.recipes,
+        "train": networks.train,
+        "embed": networks.embed,
+        "evaluate": ranking.evaluate,
+        "compare": ranking.compare,
+        "calibrate": ranking.calibrate,
+        "verify": ranking.verify,
+        "spacetime": Group(
+            "Learn how long people take from camera to camera, and look at it.",
+            {"fit": spacetime.fit, "plot": spacetime.plot},
+        ),
+        "convert": networks.convert,
+    },
+)

@@ -1,0 +1,111 @@
+"""Commands about data sets, and the street."""
+
+from __future__ import annotations
+
+from reidentify.commands.shared import benchmark_of
+
+
+def list_(root: str | None = None) -> None:
+    """List the data sets, and which of them are under the data root.
+
+    Example: reidentify data list
+
+    Args:
+        root: the data root; default $REIDENTIFY_DATA, else ~/.cache/reidentify/data.
+    """
+    from rich.table import Table
+
+    from reidentify.data.benchmarks import facts, names
+    from reidentify.data.console import console
+    from reidentify.data.root import data_root
+
+    table = Table("name", "data set", "at hand", "direct download", title=f"Data sets (root: {data_root(root)})")
+    for name in names():
+        fact = facts(name)
+        here = any((data_root(root) / folder).exists() for folder in (fact.folder, name))
+        table.add_row(name, fact.title, "yes" if here else "", "yes" if fact.downloads else "")
+    console().print(table)
+
+
+def get(name: str, root: str | None = None) -> None:
+    """Download and unpack a data set, where its publisher allows that; otherwise say where to ask for it.
+
+    Example: reidentify data get viper
+
+    Args:
+        name: of the data set, as `reidentify data list` shows it; your own data need not be fetched.
+        root: the data root; default $REIDENTIFY_DATA, else ~/.cache/reidentify/data.
+    """
+    from reidentify.data.obtain import get
+
+    for path in get(name, root):
+        print(path)
+
+
+def check(name: str, root: str | None = None) -> int:
+    """Compare a data set with its published counts and decode every image; the unreadable ones are listed.
+
+    Example: reidentify data check market1501
+
+    Args:
+        name: of a data set, or a path to your own data.
+        root: the data root; default $REIDENTIFY_DATA, else ~/.cache/reidentify/data.
+    """
+    from reidentify.data.console import console
+    from reidentify.data.inspect import check
+
+    report = check(benchmark_of(name, root))
+    console().print(report)
+    return 0 if report.ok else 1
+
+
+def stats(name: str, root: str | None = None) -> None:
+    """Show identities, images, cameras and images per identity of each split.
+
+    Example: reidentify data stats market1501
+
+    Args:
+        name: of a data set, or a path to your own data.
+        root: the data root; default $REIDENTIFY_DATA, else ~/.cache/reidentify/data.
+    """
+    from reidentify.data.console import console
+    from reidentify.data.inspect import stats
+
+    console().print(stats(benchmark_of(name, root)))
+
+
+def import_(source: str, out: str, fraction: float = 0.5, seed: int = 0) -> None:
+    """Turn your own data into a data set with a seeded split in which no person is in both train and test.
+
+    Example: reidentify data import people.csv --out people, then: reidentify train market-cpu --data people --out run
+
+    Args:
+        source: a folder per identity, a folder with Market-style names, or a table (CSV or Parquet) with the columns
+            path, pid and, if known, camid, time (seconds) and split.
+        out: a new folder, or the one that the source lies in; a data set that is there already is not overwritten.
+        fraction: share of the identities that is trained on, from 0 to 1.
+        seed: of the split, 0 or above.
+    """
+    from reidentify.data.own import import_data
+
+    print(import_data(source, out, fraction, seed))
+
+
+def street(
+    out: str, identities: int = 20, cameras: int = 6, minutes: float = 2.0, seed: int = 0, video: bool = True
+) -> None:
+    """Render a street: people under several cameras, with complete ground truth.
+
+    Example: reidentify street --out street --identities 50 --cameras 6 --minutes 8 --video false
+
+    Args:
+        out: a new folder for crops, tracklets and tables.
+        identities: number of people, 2 to 9999.
+        cameras: number of cameras, 2 to 99.
+        minutes: length of the recording, 2 to 1440.
+        seed: the same seed renders the same bytes.
+        video: also write an MP4 video per camera, which takes about two minutes per camera and minute on one core.
+    """
+    from reidentify.street import render
+
+    print(render(out, identities=identities, cameras=cameras, minutes=minutes, seed=seed, video=video))

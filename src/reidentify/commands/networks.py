@@ -1,0 +1,106 @@
+"""Commands that make networks and run them: train, embed, convert."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from reidentify.commands.shared import Use, benchmark_of
+from reidentify.errors import InputError
+from reidentify.values import Sightings
+
+
+def train(recipe: str, data: str, out: str, root: str | None = None, set: list[str] | None = None) -> None:
+    """Train a network by a recipe. An unfinished run of the same recipe in the same folder is resumed.
+
+    Example: reidentify train market-cpu --data market1501 --out runs/market --set optimiser.epochs=20
+
+    Args:
+        recipe: the name of a shipped recipe (`reidentify recipes`), or a YAML file.
+        data: a data set, several joined by +, or a path to your own data.
+        out: the run folder.
+        root: the data root; default $REIDENTIFY_DATA, else ~/.cache/reidentify/data.
+        set: changes to the recipe, key=value each; docs/recipes.md lists the keys.
+    """
+    from reidentify.training.recipe import read_recipe
+
+    read = read_recipe(recipe, set or [])
+    benchmark = benchmark_of(data, root)
+    from reidentify.ranking.results import Result
+    from reidentify.training.run import train
+
+    weights = train(read, benchmark, out)
+    if (Path(out) / "metrics.json").exists():
+        print(Result.load(out))
+    print(weights)
+
+
+def recipes() -> None:
+    """List the shipped recipes.
+
+    Example: reidentify recipes
+    """
+    from rich.table import Table
+
+    from reidentify.data.console import console
+    from reidentify.training.recipe import names, read_recipe
+
+    table = Table("recipe", "what it trains")
+    for name in names():
+        table.add_row(name, read_recipe(name).description)
+    console().print(table)
+
+
+def embed(
+    weights: str,
+    images: list[str],
+    output: str,
+    use: Use,
+    data: str | None = None,
+    split: Literal["train", "query", "gallery"] = "gallery",
+    root: str | None = None,
+) -> None:
+    """Embed pictures of persons and write the vectors with their paths to a Parquet file.
+
+    Examples:
+      reidentify embed market-small crops/*.jpg -o crops.parquet
+      reidentify embed market-small --data market1501 --split query -o query.parquet
+
+    Args:
+        weights: the name of shipped weights, a run folder, a weights.safetensors, an ONNX file or an OpenVINO IR.
+        images: picture files, or folders of them; who they show is not known.
+        output: the Parquet file.
+        data: a data set, or a path to your own data, instead of images: identities, cameras and times are written too.
+        split: which part of the data set.
+        root: the data root; default $REIDENTIFY_DATA, else ~/.cache/reidentify/data.
+    """
+    import numpy as np
+
+    from reidentify.data.root import image_files, readable
+
+    if bool(data) == bool(images):
+        raise InputError("embed needs either images or --data NAME")
+    if data:
+        rows = getattr(benchmark_of(data, root), split)
+    else:
+        found = [image_files(Path(p), recursive=True) if Path(p).is_dir() else [readable(Path(p))] for p in images]
+        files = np.array([str(file) for some in found for file in some], object)
+        rows = Sightings(np.zeros(len(files), np.int64), files=files)
+    if not len(rows):
+        raise InputError(f"{f'the {split} of {data}' if data else ', '.join(images)}: no images there")
+    use.load(weights).embed_sightings(rows, **use.options(), cache=bool(data)).save(output)
+    print(output)
+
+
+def convert(source: str, out: str) -> None:
+    """Turn torchreid's OSNet, a checkpoint or an ONNX file, into weights with a card.
+
+    Example: reidentify convert osnet_x1_0_msmt17.pth --out weights/osnet-x1.0-msmt17.safetensors
+
+    Args:
+        source: the checkpoint.
+        out: the safetensors file; its card is written beside it.
+    """
+    from reidentify.models.convert import convert
+
+    print(convert(Path(source), Path(out)))

@@ -1,0 +1,72 @@
+"""What several commands share: a data set by name, and how a network is used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from reidentify.data.benchmark import Benchmark
+    from reidentify.embed import Model
+
+
+@dataclass(frozen=True)
+class Use:
+    """How a network is used.
+
+    Args:
+        device: e.g. cpu or cuda:1; default the GPU if there is one.
+        flip: average with the mirror image; default as the weights' card says.
+        scales: average over these enlargements of the input size; default the input size alone.
+        batch_size: images per step.
+        channels: of a foreign network: order of the channels it wants.
+        scale: of a foreign network: what pixel values are divided by first; 255 maps to 0..1, 1 leaves 0..255.
+        mean: of a foreign network: of red, green and blue, subtracted after that; default ImageNet's, or 0 0 0 with
+            --scale.
+        std: of a foreign network: divided by after that; default ImageNet's, or 1 1 1 with --scale.
+        size: of a foreign network: input height and width; default from the graph.
+    """
+
+    device: str | None = None
+    flip: bool | None = None
+    scales: list[float] | None = None
+    batch_size: int = 64
+    channels: Literal["rgb", "bgr"] | None = None
+    scale: float | None = None
+    mean: list[float] | None = None
+    std: list[float] | None = None
+    size: list[int] | None = None
+
+    def load(self, weights: str) -> Model:
+        """The network, with the preprocessing that the options state."""
+        from reidentify.embed import load
+        from reidentify.models.foreign import ForeignNetwork
+        from reidentify.models.weights import Card, Preprocessing, card_path
+
+        stated: dict[str, Any] = {k: getattr(self, k) for k in ("channels", "scale", "mean", "std")}
+        stated = {k: tuple(v) if isinstance(v, list) else v for k, v in stated.items() if v is not None}
+        if not stated and not self.size:
+            return load(weights, self.device)
+        if self.scale is not None:
+            stated = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), **stated}
+        card = card_path(Path(weights))
+        known = Card.read(card).preprocessing if card.exists() else None
+        size = self.size or (known and (known.height, known.width)) or ForeignNetwork(weights).size
+        return load(weights, self.device, replace(known or Preprocessing(), height=size[0], width=size[1], **stated))
+
+    def options(self) -> dict[str, Any]:
+        """What `Model.embed_sightings` takes."""
+        return {"flip": self.flip, "scales": self.scales or [1.0], "batch_size": self.batch_size}
+
+
+def benchmark_of(name: str, root: str | None) -> Benchmark:
+    """A data set; the street is rendered when it is first asked for."""
+    from reidentify.data.benchmarks import benchmark
+    from reidentify.data.root import data_root
+
+    if any(part.partition("@")[0] in ("street", "street-tracklets") for part in name.split("+")):
+        from reidentify.street import ensure
+
+        ensure(data_root(root))
+    return benchmark(name, root)
