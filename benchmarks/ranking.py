@@ -1,35 +1,53 @@
-"""Scoring a distance matrix of Market-1501's size: ours beside the straightforward way, side by side in one process.
+"""Evaluation side by side in one process: ours, torchreid's compiled evaluator, and sorting every row.
 
-    python benchmarks/ranking.py [--queries 3368] [--gallery 15913]
+    python benchmarks/ranking.py [--torchreid CHECKOUT] [--query-embeddings Q.parquet --gallery-embeddings G.parquet]
 
-The other column sorts every row of the gallery (`argsort`) and walks along it, as most evaluation code does. Both get
-the same float32 distances; the scores are compared, and the table prints seconds, their ratio, and the difference.
+1. From a matrix of distances: all contenders get the same float32 matrix, and their scores are compared. The matrix of
+   a trained network comes from the embeddings given (`reidentify embed --data market1501 --split query`), else from
+   random clusters; that of an untrained network is of random vectors.
+2. From embeddings: the matrix product alone, block by block, beside a whole evaluation, with the memory above the
+   inputs.
+3. How the cost grows with queries x gallery.
+
+torchreid is optional: a checkout of github.com/KaiyangZhou/deep-person-reid whose evaluator was compiled
+(`python setup.py build_ext --inplace` in torchreid/metrics/rank_cylib).
 """
 
 from __future__ import annotations
 
 import argparse
-import time
+import sys
+from collections.abc import Callable
 
 import numpy as np
+from measure import memory, seconds
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from reidentify import Embeddings, Sightings
+from reidentify.ranking.distance import DotProduct, blocks
+from reidentify.ranking.evaluate import evaluate
+from reidentify.ranking.matches import match
 from reidentify.ranking.metrics import score
+from reidentify.ranking.protocol import MARKET1501
+
+MARKET, MSMT17 = (3_368, 15_913), (11_659, 82_161)
+Labels = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+Evaluator = Callable[[NDArray[np.float32], Labels], tuple[float, float]]
 
 
-def sorting(
-    distances: NDArray[np.float32],
-    query_pids: NDArray[np.int64],
-    gallery_pids: NDArray[np.int64],
-    query_camids: NDArray[np.int64],
-    gallery_camids: NDArray[np.int64],
-) -> tuple[float, float]:
-    """mAP and rank-1 under the Market protocol by sorting."""
+def ours(distances: NDArray[np.float32], labels: Labels) -> tuple[float, float]:
+    """mAP and rank-1 by counting what is nearer than each match."""
+    result = score(distances, *labels)
+    return result.mAP, result.rank(1)
+
+
+def sorting(distances: NDArray[np.float32], labels: Labels) -> tuple[float, float]:
+    """mAP and rank-1 by sorting every row, as most evaluation code does."""
+    query_pids, gallery_pids, query_camids, gallery_camids = labels
     precisions, firsts = [], []
-    order = np.argsort(distances, axis=1, kind="stable")
-    for q, row in enumerate(order):
+    for q, row in enumerate(np.argsort(distances, axis=1, kind="stable")):
         kept = row[(gallery_pids[row] != query_pids[q]) | (gallery_camids[row] != query_camids[q])]
         hits = np.flatnonzero(gallery_pids[kept] == query_pids[q])
         if len(hits):
@@ -38,39 +56,124 @@ def sorting(
     return float(np.mean(precisions)), float(np.mean(firsts))
 
 
-def data(queries: int, gallery: int, noise: float) -> tuple[NDArray[np.float32], tuple[NDArray[np.int64], ...]]:
-    """Distances of random unit vectors around 751 identities; much noise: as if untrained."""
-    rng = np.random.default_rng(0)
-    centres = rng.standard_normal((751, 128))
-    query_pids, gallery_pids = rng.integers(1, 751, queries), rng.integers(0, 751, gallery)
-    query_camids, gallery_camids = rng.integers(1, 7, queries), rng.integers(1, 7, gallery)
+def torchreid(checkout: str) -> Evaluator:
+    """The compiled evaluator of a checkout of torchreid."""
+    sys.path.insert(0, f"{checkout}/torchreid/metrics/rank_cylib")
+    try:
+        from rank_cy import evaluate_cy
+    except ImportError as error:
+        raise SystemExit(f"{checkout}: the evaluator is not compiled there ({error})") from None
 
-    def vectors(pids: NDArray[np.int64]) -> NDArray[np.float32]:
-        v = centres[pids] + noise * rng.standard_normal((len(pids), 128))
-        return (v / np.linalg.norm(v, axis=1, keepdims=True)).astype(np.float32)
+    def evaluator(distances: NDArray[np.float32], labels: Labels) -> tuple[float, float]:
+        cmc, mean_precision = evaluate_cy(distances, *labels, 50)
+        return float(mean_precision), float(cmc[0])
 
-    distances = 1 - vectors(query_pids) @ vectors(gallery_pids).T
-    return distances, (query_pids, gallery_pids, query_camids, gallery_camids)
+    return evaluator
+
+
+def random_side(rows: int, width: int, noise: float, seed: int) -> Embeddings:
+    """Unit vectors around 1,501 identities under six cameras; much noise: as if untrained."""
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(0).standard_normal((1501, width), np.float32)
+    pids = rng.integers(1, 1501, rows)
+    vectors = centres[pids] + noise * rng.standard_normal((rows, width), np.float32)
+    return Embeddings(
+        vectors / np.linalg.norm(vectors, axis=1, keepdims=True), Sightings(pids, rng.integers(1, 7, rows))
+    )
+
+
+def sides(size: tuple[int, int], noise: float = 3.0, width: int = 512) -> tuple[Embeddings, Embeddings]:
+    """Query and gallery of a size."""
+    return random_side(size[0], width, noise, 1), random_side(size[1], width, noise, 2)
+
+
+def product(given: tuple[Embeddings, Embeddings]) -> None:
+    """The distances alone, block by block, and nothing done with them."""
+    query, gallery = given
+    scorer = DotProduct(query.vectors, gallery.vectors)
+    for rows in blocks(len(query), len(gallery)):
+        scorer.block(rows, slice(0, len(gallery)))
+
+
+def whole(given: tuple[Embeddings, Embeddings]) -> None:
+    """The same with every score."""
+    evaluate(*given)
+
+
+def labels_of(query: Embeddings, gallery: Embeddings) -> Labels:
+    """The labels in the order of `score`."""
+    pairs = [(side.sightings.pids, side.sightings.camids) for side in (query, gallery)]
+    assert pairs[0][1] is not None
+    assert pairs[1][1] is not None
+    return pairs[0][0], pairs[1][0], pairs[0][1], pairs[1][1]
+
+
+def from_matrix(trained: tuple[Embeddings, Embeddings], peers: dict[str, Evaluator]) -> Table:
+    """Every contender on the same matrices."""
+    table = Table("distances", "evaluator", "seconds", "ours is faster by", "largest difference", title="From a matrix")
+    untrained = sides((len(trained[0]), len(trained[1])), noise=100.0)
+    for name, (query, gallery) in (("trained", trained), ("random", untrained)):
+        kept = gallery[gallery.sightings.pids >= 0]  # junk is removed beforehand, as the peers want it
+        distances = np.ascontiguousarray(1 - query.vectors @ kept.vectors.T)
+        labels = labels_of(query, kept)
+        expected = ours(distances, labels)
+        base = seconds(lambda d=distances, labels=labels: ours(d, labels))
+        table.add_row(name, "reidentify", f"{base:.3f}", "", "")
+        for peer, evaluator in peers.items():
+            took = seconds(lambda d=distances, labels=labels, e=evaluator: e(d, labels), repeats=2)
+            difference = max(abs(a - b) for a, b in zip(expected, evaluator(distances, labels)))
+            table.add_row(name, peer, f"{took:.3f}", f"{took / base:.1f} x", f"{difference:.1e}")
+    return table
+
+
+def from_embeddings(trained: tuple[Embeddings, Embeddings], large: bool) -> Table:
+    """The matrix product alone beside a whole evaluation."""
+    table = Table(
+        "size", "product, s", "evaluation, s", "ratio", "memory above inputs, GB", title="From 512-d embeddings"
+    )
+    cases = {"Market-1501": (trained, MARKET)}
+    if large:
+        cases["MSMT17"] = (sides(MSMT17), MSMT17)
+    for name, (given, size) in cases.items():
+        alone, took = seconds(lambda g=given: product(g)), seconds(lambda g=given: whole(g))
+        peak = memory(sides, whole, size)
+        counts = f"{name}: {len(given[0]):,} x {len(given[1]):,}"
+        table.add_row(counts, f"{alone:.2f}", f"{took:.2f}", f"{took / alone:.2f}", f"{peak:.2f}")
+    return table
+
+
+def growth() -> Table:
+    """Four sizes, each with four times the pairs of the one before."""
+    table = Table("queries x gallery", "pairs", "evaluation, s", "ns per pair", title="Growth (512-d)")
+    for factor in (1, 2, 4, 8):
+        size = 500 * factor, 4_000 * factor
+        given = sides(size)
+        took, pairs = seconds(lambda g=given: whole(g)), size[0] * size[1]
+        table.add_row(f"{size[0]:,} x {size[1]:,}", f"{pairs:,}", f"{took:.3f}", f"{1e9 * took / pairs:.2f}")
+    return table
 
 
 def main() -> None:
-    """Time both."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--queries", type=int, default=3368)
-    parser.add_argument("--gallery", type=int, default=15913)
+    parser.add_argument("--torchreid", metavar="CHECKOUT")
+    parser.add_argument("--query-embeddings", metavar="Q.parquet")
+    parser.add_argument("--gallery-embeddings", metavar="G.parquet")
+    parser.add_argument("--skip-msmt17", action="store_true", help="leave the largest size out")
     given = parser.parse_args()
-    table = Table("distances", "ours, s", "sorting, s", "times faster", "largest difference")
-    for name, noise in (("as of a trained network", 1.0), ("as of an untrained network", 100.0)):
-        distances, labels = data(given.queries, given.gallery, noise)
-        start = time.perf_counter()
-        result = score(distances, *labels)
-        ours = time.perf_counter() - start
-        start = time.perf_counter()
-        ap, rank1 = sorting(distances, *labels)
-        theirs = time.perf_counter() - start
-        difference = max(abs(result.mAP - ap), abs(result.rank(1) - rank1))
-        table.add_row(name, f"{ours:.2f}", f"{theirs:.2f}", f"{theirs / ours:.1f}", f"{difference:.1e}")
-    Console().print(table)
+    peers: dict[str, Evaluator] = {"sorting (NumPy)": sorting}
+    if given.torchreid:
+        peers["torchreid (Cython)"] = torchreid(given.torchreid)
+    if given.query_embeddings and given.gallery_embeddings:
+        trained = Embeddings.load(given.query_embeddings), Embeddings.load(given.gallery_embeddings)
+    else:
+        trained = sides(MARKET)
+    first = match(*labels_of(*trained), MARKET1501)
+    console = Console()
+    console.print(f"{len(trained[0]):,} queries, {first.positives.lengths.mean():.1f} matches each")
+    console.print(from_matrix(trained, peers))
+    console.print(from_embeddings(trained, not given.skip_msmt17))
+    console.print(growth())
 
 
 if __name__ == "__main__":
