@@ -1,0 +1,132 @@
+"""From similarities to probabilities: a network's calibration in its card, and the verdict on two pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reidentify import files
+from reidentify.data.benchmark import Benchmark
+from reidentify.embed import Model, Picture, weights_path
+from reidentify.errors import InputError
+from reidentify.models.weights import Card, card_path
+from reidentify.ranking.calibration import Calibration
+from reidentify.values import Sightings
+
+FPR = 1e-3
+"""The false positive rate whose threshold a verdict states."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a network says of two pictures.
+
+    Args:
+        similarity: cosine similarity, -1 to 1.
+        probability: that they show one person, 0 to 1.
+        prior: the probability before looking, on which it rests.
+        same: whether the similarity reaches the threshold at a false positive rate of 1e-3.
+        calibration: what the numbers rest on.
+    """
+
+    similarity: float
+    probability: float
+    prior: float
+    same: bool
+    calibration: Calibration
+
+    def __str__(self) -> str:
+        """The verdict and what it rests on."""
+        threshold = self.calibration.at(FPR)
+        lines = (
+            f"same person: {100 * self.probability:.1f} % (prior {100 * self.prior:g} %), similarity"
+            f" {self.similarity:.4f}",
+            f"threshold at a false positive rate of {FPR:g}: {threshold.similarity:.4f},"
+            f" {'reached' if self.same else 'not reached'} (it accepts {100 * threshold.tpr:.1f} % of the pairs of one"
+            " person)",
+            self.calibration.rests_on,
+        )
+        return "\n".join(lines)
+
+
+def set_aside(card: Card, benchmark: Benchmark, fraction: float = 0.1) -> tuple[Sightings, Sightings]:
+    """Training rows of a data set, split into those to learn from and those of people the network was not trained on.
+
+    Of the data set that the network was trained on, the latter are the identities that its training held out; of
+    another, a share of the training identities.
+
+    Raises:
+        InputError: the network was trained on all identities of this data set.
+    """
+    seed = 0
+    if card.dataset == benchmark.name:
+        fraction = card.training.get("input", {}).get("holdout", 0)
+        if not fraction:
+            raise InputError(
+                f"{card.name} was trained on all identities of {benchmark.name}, so how it judges them says nothing of"
+                " others: train with input.holdout above 0, or take other data"
+            )
+        seed = card.training["run"]["seed"]
+    rows, held = benchmark.holdout(fraction, seed)
+    return rows, held.sightings
+
+
+def unseen(card: Card, benchmark: Benchmark) -> Sightings:
+    """Rows of people whom the network was not trained on, to calibrate it on: as many as there are.
+
+    Raises:
+        InputError: the network was trained on all identities of this data set.
+    """
+    if card.dataset == benchmark.name:
+        return set_aside(card, benchmark)[1]
+    return benchmark.train if len(benchmark.train) else benchmark.sightings
+
+
+def calibrate(model: Model, rows: Sightings, data: str, **options: Any) -> Calibration:
+    """Fit the calibration of a network.
+
+    Args:
+        model: the network.
+        rows: sightings of people it was not trained on.
+        data: the name of their data set, for the record.
+        options: those of `Model.embed_sightings`.
+
+    Raises:
+        InputError: too few people or pairs.
+    """
+    return Calibration.fit(model.embed_sightings(rows, **options), data)
+
+
+def write_card(weights: str | os.PathLike[str], card: Card, calibration: Calibration) -> Path:
+    """Write the card beside the weights with this calibration; returns its path."""
+    path = card_path(weights_path(weights))
+    files.write(path, dataclasses.replace(card, calibration=calibration.to_dict()).to_json())
+    return path
+
+
+def verify(model: Model, first: Picture, second: Picture, prior: float = 0.5, **options: Any) -> Verdict:
+    """Say how probably two pictures show one person.
+
+    Args:
+        model: a network whose card holds a calibration.
+        first, second: a picture of one person each, as `Model.embed` takes them.
+        prior: the probability before looking, between 0 and 1.
+        options: those of `Model.embed`.
+
+    Raises:
+        InputError: no calibration, or a prior that is not between 0 and 1.
+        ImageError: a file cannot be read.
+    """
+    if not model.card.calibration:
+        raise InputError(
+            f"{model.card.name} has no calibration, so its similarities are no probabilities: run `reidentify"
+            " calibrate` on people it was not trained on"
+        )
+    calibration = Calibration.from_dict(model.card.calibration)
+    a, b = model.embed([first, second], **options)
+    similarity = float(a @ b)
+    probability = float(calibration.probability(similarity, prior))
+    return Verdict(similarity, probability, prior, similarity >= calibration.at(FPR).similarity, calibration)
