@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from PIL import Image
 from pytorch_lightning.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch import nn
+from torch.utils.tensorboard import SummaryWriter
 
 import reidentify
 from reidentify import files, zoo
@@ -27,7 +29,7 @@ from reidentify.data.pixels import open_pixels
 from reidentify.embed import Model, embed_sides
 from reidentify.errors import InputError, RecipeError, WeightsError
 from reidentify.models.batchnorm import refit_batch_norms
-from reidentify.models.catalogue import build
+from reidentify.models.catalogue import build, start_of
 from reidentify.models.convert import load_torchreid, state_from_onnx
 from reidentify.models.weights import (
     Card,
@@ -38,13 +40,18 @@ from reidentify.models.weights import (
     save_weights,
     without_classifier,
 )
+from reidentify.ranking.calibration import Calibration
 from reidentify.ranking.evaluate import match_sightings
+from reidentify.report.charts import LIGHT
+from reidentify.report.verification import reliability
 from reidentify.training.history import History
 from reidentify.training.loader import Loader, Rows
 from reidentify.training.module import EmbeddingTraining
 from reidentify.training.objective import Objective
 from reidentify.training.recipe import Recipe
+from reidentify.training.spacetime import fit_spacetime
 from reidentify.training.validation import Validation
+from reidentify.values import Embeddings, Sightings
 
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "recipe.json"
@@ -80,8 +87,7 @@ def train(recipe: Recipe, benchmark: Benchmark, out: str | os.PathLike[str], pro
         rows, held = benchmark.holdout(recipe.input.holdout, s.seed)
     if not len(rows):
         raise InputError(f"{benchmark.name} has no training rows")
-    tests = [test for test in (held, benchmark) if test is not None and len(test.query) and len(test.gallery)]
-    for test in tests:
+    for test in _tests(held, benchmark):
         match_sightings(test.query, test.gallery, test.protocol).require()
     size, interpolation = (recipe.input.height, recipe.input.width), recipe.input.interpolation
     data = Rows(rows, open_pixels(rows.files, size, interpolation, progress=progress))
@@ -107,7 +113,7 @@ def train(recipe: Recipe, benchmark: Benchmark, out: str | os.PathLike[str], pro
         return folder / WEIGHTS
     if s.select == "best" and (chosen := _read_checkpoint(best)) is not None:
         module.load_state_dict(chosen["state_dict"])
-    return _finish(folder, recipe, benchmark, tests, data, network, preprocessing, progress)
+    return _finish(folder, recipe, benchmark, held, rows, data, network, preprocessing, progress)
 
 
 class _WholeCheckpoints(TorchCheckpointIO):
@@ -160,7 +166,7 @@ def _difference(a: Any, b: Any, prefix: str = "") -> str:
 
 def _network(recipe: Recipe, data: Rows) -> tuple[nn.Module, Preprocessing]:
     model, init = recipe.model, recipe.model.init
-    if model.architecture == "osnet" and init == "imagenet":
+    if "osnet" in (model.architecture, model.backbone) and init == "imagenet":
         raise InputError(
             "model.init: there are no ImageNet weights of OSNet to fetch; use random, the name of shipped weights"
             f" ({', '.join(zoo.names())}), or the path of a torchreid checkpoint"
@@ -179,7 +185,7 @@ def _network(recipe: Recipe, data: Rows) -> tuple[nn.Module, Preprocessing]:
                     f"model.init: {init} is neither a file nor shipped weights ({', '.join(zoo.names())})"
                 )
             state = load_torchreid(path)
-        load_state(network, without_classifier(state), init, strict=False)
+        load_state(network, start_of(model, without_classifier(state)), init, strict=False)
     preprocessing = Preprocessing(recipe.input.height, recipe.input.width, interpolation=recipe.input.interpolation)
     if init.endswith(".onnx"):
         rows = np.random.default_rng(recipe.run.seed).permutation(len(data))[:512]
@@ -245,13 +251,14 @@ def _finish(
     folder: Path,
     recipe: Recipe,
     benchmark: Benchmark,
-    tests: list[Benchmark],
+    held: Benchmark | None,
+    rows: Sightings,
     data: Rows,
     network: nn.Module,
     preprocessing: Preprocessing,
     progress: bool,
 ) -> Path:
-    """Score the network once on held-out identities and on the test split, and write weights and card."""
+    """Score the network once on held-out identities and on the test split, calibrate it, and write weights and card."""
     start = recipe.model.init if recipe.model.init in ("imagenet", "random") else f"weights {recipe.model.init}"
     card = Card(
         name=folder.name,
@@ -269,15 +276,54 @@ def _finish(
     device = torch.device("cuda" if torch.cuda.is_available() and recipe.run.accelerator != "cpu" else "cpu")
     network = network.eval().to(device)
     model = Model(lambda images, camids: network(images, camids).embedding, card, device, network)
-    scores = []
-    for test in tests:
-        result = reidentify.evaluate(*embed_sides(model, test, progress=progress), test.protocol)
+
+    scores: list[dict[str, Any]] = []
+    sides = {test: embed_sides(model, test, progress=progress) for test in _tests(held, benchmark)}
+    seen = Embeddings.concat(sides[held]) if held in sides else None
+    calibration = _calibrated(folder, seen, benchmark.name)
+    fusion = None
+    if recipe.spacetime.fit:
+        fusion = fit_spacetime(recipe.spacetime, rows, seen, folder)
+        _show(folder)
+    for test, (query, gallery) in sides.items():
+        result = reidentify.evaluate(query, gallery, test.protocol)
         scores.append({"data": test.name, **result.summary()})
-        if test is benchmark:
-            result.save(folder)
-    card = dataclasses.replace(card, scores=scores)
+        if test is not benchmark:
+            continue
+        result.save(folder)
+        if fusion is not None:
+            joint = reidentify.evaluate(query, gallery, test.protocol, spacetime=fusion)
+            joint.save(folder / "with-spacetime")
+            scores.append({"data": test.name, "spacetime": recipe.spacetime.fusion, **joint.summary()})
+    card = dataclasses.replace(card, scores=scores, calibration=calibration)
     save_weights(without_classifier(network.state_dict()), card, folder / WEIGHTS)
     return folder / WEIGHTS
+
+
+def _tests(held: Benchmark | None, benchmark: Benchmark) -> list[Benchmark]:
+    """What a network is scored on: the held-out identities, and the test split, as far as there are."""
+    return [test for test in (held, benchmark) if test is not None and len(test.query) and len(test.gallery)]
+
+
+def _calibrated(folder: Path, seen: Embeddings | None, data: str) -> dict[str, Any]:
+    """What similarities mean, for the card, with its picture; empty where too few people were held out to tell."""
+    if seen is None:
+        return {}
+    try:
+        found = Calibration.fit(seen, data)
+    except InputError as error:
+        say(f"no calibration: {error}")
+        return {}
+    files.write(folder / "reliability.png", reliability(found.reliability, found.calibration_error, LIGHT))
+    return found.to_dict()
+
+
+def _show(folder: Path) -> None:
+    """Put the pictures of space and time on TensorBoard."""
+    with SummaryWriter(str(folder / "tensorboard")) as writer:
+        for name in ("intervals", "network"):
+            with Image.open(folder / f"{name}.png") as picture:
+                writer.add_image(f"space-time {name}", np.asarray(picture.convert("RGB")), dataformats="HWC")
 
 
 def _licence(recipe: Recipe, benchmark: Benchmark) -> str:

@@ -1,0 +1,64 @@
+"""Space-time statistics of a training set: fitted, fused with appearance, written and drawn."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from reidentify import files
+from reidentify.errors import InputError
+from reidentify.ranking.clocks import Clocks, estimate_offsets
+from reidentify.ranking.fusion import Fusion, LogisticFusion, LogOddsFusion
+from reidentify.ranking.spacetime import FILE, SpaceTime
+from reidentify.report import spacetime as pictures
+from reidentify.report.charts import LIGHT
+from reidentify.training.recipe import SpaceTimeSettings
+from reidentify.values import Embeddings, Sightings
+
+
+def fit_spacetime(
+    settings: SpaceTimeSettings, train: Sightings, held: Embeddings | None, out: str | os.PathLike[str]
+) -> Fusion:
+    """Learn the statistics, and how much they weigh beside appearance, and write both with their pictures.
+
+    Args:
+        settings: how.
+        train: training rows with cameras and times.
+        held: embeddings of training identities that neither `train` nor the network's training holds; needed for the
+            calibrated fusion.
+        out: the folder for `spacetime.safetensors`, its JSON, `intervals.png` and `network.png`.
+
+    Raises:
+        InputError: rows without cameras or times, or no held-out identities where the fusion needs them.
+    """
+    s = settings
+    statistics = SpaceTime(bin_width=s.bin_width, bins=s.bins, visits=s.visits, visit_gap=s.visit_gap).fit(train)
+    fusion: Fusion = LogisticFusion(statistics, s.sigma)
+    if s.fusion == "calibrated":
+        if held is None:
+            raise InputError(
+                "the calibrated fusion is learned from held-out identities: set input.holdout above 0, give weights to"
+                " `reidentify spacetime fit`, or take the published fusion"
+            )
+        fusion = LogOddsFusion.fit(statistics, held)
+    fusion.save(Path(out) / FILE)
+    draw(fusion, out)
+    return fusion
+
+
+def draw(fusion: Fusion, out: str | os.PathLike[str]) -> Clocks:
+    """Write `intervals.png` and `network.png`; returns the clocks they rest on."""
+    statistics, clocks = fusion.spacetime, estimate_offsets(fusion.spacetime)
+    files.write(Path(out) / "intervals.png", pictures.intervals(statistics, LIGHT))
+    files.write(Path(out) / "network.png", pictures.network(statistics, LIGHT, clocks))
+    return clocks
+
+
+def report(clocks: Clocks) -> str:
+    """The clock of every camera in words, a line each."""
+    lines = ["clocks, relative to the first camera, if people walk both ways:"]
+    for camera, seconds, people, spread in zip(clocks.cameras, clocks.seconds, clocks.people, clocks.spread):
+        sure = f"links disagree by {spread:.0f} s" if spread == spread else "nothing to check it against"
+        known = f"{seconds:+8.0f} s" if seconds == seconds else " unknown  "
+        lines.append(f"  camera {camera}: {known}  ({people} identities seen elsewhere too, {sure})")
+    return "\n".join(lines)
