@@ -16,6 +16,7 @@ import typing
 from pathlib import Path
 
 from reidentify.data import benchmarks
+from reidentify.hints import words
 from reidentify.training.recipe import Recipe, names, read_recipe, settings_of
 
 DOCS = Path(__file__).parent
@@ -43,7 +44,7 @@ def recipes() -> str:
             default = typing.cast(typing.Any, kind)()
             for key, hint in settings_of(typing.cast(type, kind)).items():
                 value = json.dumps(getattr(default, key))
-                lines.append(f"| `{section}.{key}` | {_words(hint)} | `{value}` | {meanings[key]} |")
+                lines.append(f"| `{section}.{key}` | {words(hint)} | `{value}` | {meanings[key]} |")
     return "\n".join(lines) + "\n"
 
 
@@ -53,20 +54,6 @@ def _documented(kind: type) -> tuple[str, dict[str, str]]:
     summary = " ".join(text.partition("\nArgs:")[0].split())
     found = re.findall(r"^    (\w+): ((?:.|\n        )*)", text, re.MULTILINE)
     return summary, {name: " ".join(meaning.split()) for name, meaning in found}
-
-
-def _words(hint: object) -> str:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Literal:
-        return ", ".join(f"`{a}`" for a in arguments)
-    if origin in (list, tuple):
-        return ("list of " if origin is list else f"{len(arguments)} of ") + _words(arguments[0])
-    if origin is dict:
-        return "settings"
-    if arguments:
-        return " or ".join(_words(a) for a in arguments)
-    plain = {int: "integer", float: "number", str: "text", bool: "true or false", type(None): "null"}
-    return plain[typing.cast(type, hint)]
 
 
 def data() -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from reidentify.embed import load
     from reidentify.models.output import Output
     from reidentify.ranking.distance import Scorer
-    from reidentify.ranking.evaluate import evaluate
+    from reidentify.ranking.evaluate import evaluate, search
     from reidentify.ranking.protocol import Protocol
     from reidentify.ranking.results import Result
 
@@ -38,6 +38,7 @@ _LAZY = {
     "Protocol": "reidentify.ranking.protocol",
     "Result": "reidentify.ranking.results",
     "Scorer": "reidentify.ranking.distance",
+    "search": "reidentify.ranking.evaluate",
 }
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "benchmark",
     "evaluate",
     "load",
+    "search",
 ]
 
 

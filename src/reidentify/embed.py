@@ -188,17 +188,10 @@ def load(
     Raises:
         WeightsError: nothing of that name; or the file does not fit its card.
     """
-    name, path = os.fspath(weights), Path(weights)
-    path = path / "weights.safetensors" if path.is_dir() else path
+    path = weights_path(weights)
     if path.suffix.lower() in (".onnx", ".xml"):
         return _foreign(path, preprocessing, None if device is None else str(device))
     where = _device(device)
-    if not path.is_file():
-        shipped = zoo.path(name)
-        if shipped is None:
-            known = ", ".join(zoo.names())
-            raise WeightsError(f"{name}: no such file, and no shipped weights have that name ({known})")
-        path = shipped
     if preprocessing is not None:
         raise InputError(f"{path}: preprocessing is for foreign networks; these weights have theirs in their card")
     card = Card.read(card_path(path))
@@ -210,6 +203,23 @@ def load(
     load_state(network, read_state(path, card), str(path))
     network = network.eval().to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Model(lambda images, camids: network(images, camids).embedding, card, where, network)
+
+
+def weights_path(weights: str | os.PathLike[str]) -> Path:
+    """The file of weights that are named as `load` takes them.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    path = Path(weights)
+    path = path / "weights.safetensors" if path.is_dir() else path
+    if path.is_file() or path.suffix.lower() in (".onnx", ".xml"):
+        return path
+    shipped = zoo.path(os.fspath(weights))
+    if shipped is None:
+        known = ", ".join(zoo.names())
+        raise WeightsError(f"{os.fspath(weights)}: no such file, and no shipped weights have that name ({known})")
+    return shipped
 
 
 def _device(name: str | torch.device | None) -> torch.device:

@@ -85,6 +85,23 @@ def test_when_nothing_matches_the_message_says_why():
         evaluate(one_camera, one_camera)
 
 
+def test_search_needs_no_identities():
+    gallery = Embeddings(np.array([[1, 0], [0, 1], [1, 1]], np.float32), Sightings([0, 0, 0]))
+    query = Embeddings(np.array([[0, 2]], np.float32), Sightings([0]))
+    rows, distances = reidentify.search(query, gallery, k=2)
+    assert rows.tolist() == [[1, 2]]
+    np.testing.assert_allclose(distances, [[0, 1 - np.sqrt(0.5)]], atol=1e-6)
+
+
+def test_options_that_exclude_each_other_are_refused():
+    rng = np.random.default_rng(2)
+    q, g = random_side(rng, 4), random_side(rng, 9)
+    with pytest.raises(InputError, match="cannot be combined with spacetime or rerank"):
+        evaluate(q, g, scorer=object(), rerank="k-reciprocal")
+    with pytest.raises(InputError, match="unknown re-ranking 'k-nearest'"):
+        evaluate(q, g, rerank="k-nearest")
+
+
 def test_evaluation_needs_neither_torch_nor_matplotlib():
     code = "import sys, reidentify; reidentify.evaluate; print({'torch', 'matplotlib', 'pyarrow'} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -77,7 +77,7 @@ class DotProduct:
             sides = np.hstack([-2 * q, _squares(q), one[: len(q)]]), np.hstack([g, one[: len(g)], _squares(g)])
         else:
             raise InputError(f"unknown metric {metric!r}: expected cosine or sqeuclidean")
-        self._query, self._gallery = sides if device is None else (_on(device, side) for side in sides)
+        self._query, self._gallery = (side if device is None else _on(device, side) for side in sides)
         self._floor = 0.0 if metric == "sqeuclidean" else None
 
     def block(self, query_rows: Rows, gallery_rows: Rows) -> NDArray[np.float32] | torch.Tensor:
@@ -86,7 +86,7 @@ class DotProduct:
         return distances if self._floor is None else distances.clip(self._floor)
 
 
-def _on(device: str, side: NDArray[np.float32]) -> torch.Tensor:
+def _on(device: str, side: NDArray[np.float32]) -> Any:
     import torch
 
     return torch.from_numpy(side).to(device)
@@ -121,8 +121,9 @@ def as_array(distances: ArrayLike | torch.Tensor) -> Floats:
 
 def as_matrix(distances: ArrayLike | torch.Tensor) -> Floats | torch.Tensor:
     """As `as_array`, but a tensor on another device than the CPU stays there."""
-    if hasattr(distances, "detach") and distances.device.type != "cpu":
-        tensor: torch.Tensor = distances.detach()
+    given: Any = distances
+    if hasattr(given, "detach") and given.device.type != "cpu":
+        tensor: torch.Tensor = given.detach()
         return tensor if tensor.element_size() == 8 else tensor.float()
     return as_array(distances)
 

@@ -1,4 +1,4 @@
-"""The one entry to evaluation: query and gallery in, a Result out."""
+"""The one entry to evaluation: query and gallery in, a Result out; and to search, where nobody's identity is known."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from reidentify.errors import InputError
 from reidentify.ranking.cascade import Cascade
-from reidentify.ranking.distance import DotProduct, Scorer, blocks
+from reidentify.ranking.distance import DotProduct, Scorer, blocks, nearest
 from reidentify.ranking.matches import UNKNOWN, Matches, match, same_picture
 from reidentify.ranking.metrics import Ranking
 from reidentify.ranking.protocol import MARKET1501, NO_CAMERAS, Protocol
@@ -90,7 +90,7 @@ def evaluate(
 def scorer_for(
     query: Embeddings | Sightings,
     gallery: Embeddings | Sightings,
-    matches: Matches,
+    matches: Matches | None = None,
     *,
     scorer: Scorer | None = None,
     spacetime: Fusion | None = None,
@@ -98,7 +98,7 @@ def scorer_for(
     rescore: tuple[Scorer, int] | None = None,
     device: str | None = None,
 ) -> Scorer:
-    """What measures the distances, with the options of `evaluate`; `matches` tells a cascade what is left out.
+    """What measures the distances, with the options of `evaluate`; `matches`, if any, tell a cascade what is left out.
 
     Raises:
         InputError: sightings without vectors, or options that exclude each other.
@@ -110,6 +110,33 @@ def scorer_for(
             raise InputError("sightings have no vectors to compare: give Embeddings on both sides, or a scorer")
         scorer = _embedding_scorer(query, gallery, spacetime, rerank, device)
     return scorer if rescore is None else Cascade(scorer, *rescore, len(gallery), matches)
+
+
+def search(
+    query: Embeddings,
+    gallery: Embeddings,
+    k: int = 10,
+    *,
+    spacetime: Fusion | None = None,
+    rerank: Literal["k-reciprocal"] | Reranker | None = None,
+    rescore: tuple[Scorer, int] | None = None,
+    device: str | None = None,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The k gallery rows most probably of each query's person; nobody's identity has to be known.
+
+    Args:
+        query, gallery: Embeddings; for `spacetime` with cameras and times, else time says nothing.
+        k: rows per query.
+        spacetime, rerank, rescore, device: as in `evaluate`.
+
+    Returns:
+        Gallery rows, Q x min(k, G) int64, nearest first, and their distances, float64.
+
+    Raises:
+        InputError: k below 1, or vectors of different width.
+    """
+    scorer = scorer_for(query, gallery, spacetime=spacetime, rerank=rerank, rescore=rescore, device=device)
+    return nearest(scorer, np.arange(len(query)), len(gallery), k)
 
 
 def _embedding_scorer(

@@ -196,7 +196,7 @@ class Result:
 
     def __str__(self) -> str:
         """The scores as a table in percent, with intervals, what each averages, and the rule in words."""
-        values, bounds = self.summary(), self._intervals()
+        values, bounds = self.summary(), self.intervals_if_any()
         notes = {
             "mAP": "plain: mean precision at the matches",
             "mAP_trapezoid": "official Market-1501: trapezoid rule, over all queries",
@@ -216,8 +216,8 @@ class Result:
         brackets = "  In brackets: 95 % intervals, resampling identities." if bounds else ""
         return "\n".join(filter(None, [head, *table, brackets, rule]))
 
-    def _intervals(self) -> dict[str, tuple[float, float]]:
-        """The intervals that are printed and saved; none where all queries are of one identity."""
+    def intervals_if_any(self) -> dict[str, tuple[float, float]]:
+        """The intervals as they are printed and saved; empty where all queries are of one identity."""
         return self.intervals() if len(np.unique(self.pids)) > 1 else {}
 
     @staticmethod
@@ -230,12 +230,11 @@ class Result:
         if not results or any(r.protocol != results[0].protocol for r in results):
             raise InputError("results to join must be under one protocol, and at least one must be given")
         known = all(r.camids is not None for r in results)
-        columns = {c: np.concatenate([getattr(r, c) for r in results]) for c in _COLUMNS if c != "camids" or known}
-        return Result(
-            protocol=results[0].protocol,
-            gallery=max(r.gallery for r in results),
-            **{"camids": None, **columns},
-        )
+        columns: dict[str, Any] = {"camids": None}
+        for name in _COLUMNS:
+            if name != "camids" or known:
+                columns[name] = np.concatenate([getattr(r, name) for r in results])
+        return Result(protocol=results[0].protocol, gallery=max(r.gallery for r in results), **columns)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write `per_query.parquet`, then `metrics.json`, into `folder`, which is made if need be."""
@@ -251,7 +250,7 @@ class Result:
         write_parquet(pa.table(columns), folder / PER_QUERY)
         settings = dataclasses.asdict(self.protocol)
         del settings["name"], settings["rule"]
-        bounds = {name: list(bound) for name, bound in self._intervals().items()}
+        bounds = {name: list(bound) for name, bound in self.intervals_if_any().items()}
         content = {
             **self.summary(),
             "intervals": bounds,

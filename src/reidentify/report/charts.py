@@ -67,7 +67,7 @@ def sample_pairs(scorer: Scorer, matches: Matches, negatives: int = 100_000, see
 
 def cmc(result: Result, theme: Theme) -> bytes:
     """Rank-k against k up to 50, as PNG."""
-    figure, axes = _figure(theme)
+    figure, axes = canvas(theme)
     curve = 100 * result.cmc[:50]
     ranks = np.arange(1, len(curve) + 1)
     axes.plot(ranks, curve, color=theme.same, linewidth=2, marker="o" if len(curve) < 12 else None, clip_on=False)
@@ -81,12 +81,12 @@ def cmc(result: Result, theme: Theme) -> bytes:
     axes.set(xlabel="rank k", ylabel="queries with a match among the first k, %", ylim=(low, 100))
     axes.set_xlim(0.5 if len(curve) < 12 else 0, max(len(curve), 2))
     axes.set_xticks([k for k in (1, 5, 10, 20, 30, 40, 50) if k <= len(curve)])
-    return _png(figure)
+    return to_png(figure)
 
 
 def similarity(pairs: Pairs, theme: Theme, cosine: bool) -> bytes:
     """Histogram of same and different pairs, as PNG; over the cosine similarity, or the distance of another scorer."""
-    figure, axes = _figure(theme)
+    figure, axes = canvas(theme)
     sides = [(1 - d if cosine else d) for d in (pairs.same, pairs.different)]
     sides = [side[np.isfinite(side)] for side in sides]
     bins = np.histogram_bin_edges(np.concatenate(sides), 60).tolist()
@@ -98,7 +98,7 @@ def similarity(pairs: Pairs, theme: Theme, cosine: bool) -> bytes:
     axes.set(xlabel="cosine similarity" if cosine else "distance", ylabel="share of pairs, %")
     axes.set_ylim(0, axes.get_ylim()[1] * 1.28)  # room for the legend above the curves
     axes.legend(loc="upper center", frameon=False, labelcolor=theme.ink, ncols=1)
-    return _png(figure)
+    return to_png(figure)
 
 
 def camera_matrix(pairs: CameraPairs, metric: str, theme: Theme) -> bytes:
@@ -108,7 +108,7 @@ def camera_matrix(pairs: CameraPairs, metric: str, theme: Theme) -> bytes:
     values = 100 * getattr(pairs, metric)
     rows, columns = values.shape
     size = max(4.2, 0.55 * max(rows, columns) + 1.4)
-    figure, axes = _figure(theme, (size, size * (rows + 1) / (columns + 1) if rows != columns else size))
+    figure, axes = canvas(theme, (size, size * (rows + 1) / (columns + 1) if rows != columns else size))
     colours = LinearSegmentedColormap.from_list("score", [theme.paper, theme.same]).with_extremes(bad=theme.faint)
     axes.imshow(np.ma.masked_invalid(values), colours, vmin=0, vmax=100, aspect="equal")
     if max(rows, columns) <= 20:
@@ -123,10 +123,10 @@ def camera_matrix(pairs: CameraPairs, metric: str, theme: Theme) -> bytes:
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    return _png(figure)
+    return to_png(figure)
 
 
-def _figure(theme: Theme, size: tuple[float, float] = (5.2, 3.9)) -> tuple[Figure, Axes]:
+def canvas(theme: Theme, size: tuple[float, float] = (5.2, 3.9)) -> tuple[Figure, Axes]:
     """A figure of its own, apart from pyplot's global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -144,7 +144,7 @@ def _figure(theme: Theme, size: tuple[float, float] = (5.2, 3.9)) -> tuple[Figur
     return figure, axes
 
 
-def _png(figure: Figure) -> bytes:
+def to_png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", facecolor=figure.get_facecolor())
     return buffer.getvalue()

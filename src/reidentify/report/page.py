@@ -16,11 +16,15 @@ from reidentify.ranking.distance import Scorer
 from reidentify.ranking.evaluate import match_sightings, scorer_for, sightings_of
 from reidentify.ranking.results import Result
 from reidentify.report import charts
+from reidentify.report import verification as judged
 from reidentify.report.lists import Entry, RankedList, best_and_worst, mark, montage, ranked_lists
 from reidentify.values import Embeddings, Sightings
 
 if TYPE_CHECKING:
     from PIL import Image
+
+    from reidentify.ranking.open_set import OpenSet
+    from reidentify.ranking.verify import Verification
 
 PAGE = "report.html"
 
@@ -33,6 +37,8 @@ def write(
     *,
     title: str = "Person re-identification",
     scorer: Scorer | None = None,
+    verification: Verification | None = None,
+    open_set: OpenSet | None = None,
     lists: int = 5,
     length: int = 10,
     seed: int = 0,
@@ -49,6 +55,7 @@ def write(
         out: the folder, made if need be.
         title: heading of the page.
         scorer: as given to `evaluate`.
+        verification, open_set: what was found for the same rows; drawn as `roc.png` and `open_set.png`.
         lists: queries shown among the best, and among the worst.
         length: gallery rows shown for each.
         seed: of the sample of different people.
@@ -97,6 +104,12 @@ def write(
             ("camera_pairs_rank1", "Rank-1 per camera pair", lambda t: charts.camera_matrix(matrix, "rank1", t)),
             ("camera_pairs_mAP", "mAP per camera pair", lambda t: charts.camera_matrix(matrix, "mAP", t)),
         ]
+    if verification is not None:
+        drawn.append(("roc", "Verification: same or different by a threshold", lambda t: judged.roc(verification, t)))
+    if open_set is not None:
+        drawn.append(
+            ("open_set", "Open-set search: is the person there at all", lambda t: judged.open_set(open_set, t))
+        )
     figures = []
     for name, heading, draw in drawn:
         light = pictures[f"{name}.png"] = draw(charts.LIGHT)
@@ -114,16 +127,25 @@ def write(
 
 
 def _scores(result: Result) -> str:
-    tiles = [("mAP", result.mAP), *((f"rank-{k}", result.rank(k)) for k in (1, 5, 10)), ("mINP", result.mINP)]
-    tiles.append(("mAP, trapezoid", result.mAP_trapezoid))
-    shown = "".join(f"<div><dd>{100 * value:.1f}<small> %</small></dd><dt>{name}</dt></div>" for name, value in tiles)
+    values, bounds = result.summary(), result.intervals_if_any()
+    names = {"mAP": "mAP", "rank1": "rank-1", "rank5": "rank-5", "rank10": "rank-10", "mINP": "mINP"}
+    names["mAP_trapezoid"] = "mAP, trapezoid"
+    tiles = []
+    for name, shown in names.items():
+        between = ""
+        if name in bounds:
+            low, high = (100 * v for v in bounds[name])
+            between = f"<dd><small>{low:.1f} to {high:.1f}</small></dd>"
+        score = f"<dd>{100 * float(values[name]):.1f}<small> %</small></dd>"
+        tiles.append(f"<div>{score}{between}<dt>{shown}</dt></div>")
+    sure = " The range below a score is its 95 % interval, from resampling identities." if bounds else ""
     return (
         f'<section><p class="sub">{result.queries:,} queries, {result.gallery:,} gallery rows, protocol'
-        f" {escape(result.protocol.name)}</p><dl>{shown}</dl>"
+        f" {escape(result.protocol.name)}</p><dl>{''.join(tiles)}</dl>"
         f"<p>{escape(result.rule)}</p>"
         f"<p>mAP is the mean precision at the matches; mAP, mINP and rank-k average over the"
         f" {result.valid_queries:,} queries with a match. The trapezoid is the official convention of Market-1501: it"
-        f" interpolates precision and averages over all {result.queries:,} queries.</p></section>"
+        f" interpolates precision and averages over all {result.queries:,} queries.{sure}</p></section>"
     )
 
 
