@@ -12,6 +12,7 @@ from reidentify.errors import InputError
 from reidentify.values import Embeddings
 
 if TYPE_CHECKING:
+    from reidentify.ranking.distance import Scorer
     from reidentify.ranking.protocol import Protocol
     from reidentify.ranking.results import Result
 
@@ -128,12 +129,13 @@ def evaluate(
 
     if Path(out).exists() and not Path(out).is_dir():
         raise InputError(f"{out} is a file; give a folder with --out")
-    task = _Evaluation(Path(out), ranked, use.device, verification, report)
+    device = use.device if use.device and use.device.startswith("cuda") else None
+    task = _Evaluation(Path(out), ranked, device, verification, report)
     if query_embeddings and gallery_embeddings:
         if weights or data or query or gallery:
             raise InputError("evaluate takes embeddings, or weights and images, not both")
         sides = Embeddings.load(query_embeddings), Embeddings.load(gallery_embeddings)
-        task.finish(task.scored(*sides, None), *sides, f"{query_embeddings} in {gallery_embeddings}")
+        task.run(*sides, None, f"{query_embeddings} in {gallery_embeddings}")
         return
     if weights is None or not (data or (query and gallery)):
         raise InputError(
@@ -149,7 +151,7 @@ def evaluate(
     benchmark.require_sides()
     model = use.load(weights)
     sides = embed_sides(model, benchmark, **use.options())
-    task.finish(task.scored(*sides, benchmark.protocol), *sides, f"{model.card.name} on {benchmark.name}")
+    task.run(*sides, benchmark.protocol, f"{model.card.name} on {benchmark.name}")
 
 
 @dataclass(frozen=True)
@@ -162,20 +164,25 @@ class _Evaluation:
     verification: bool
     report: bool
 
-    def scored(self, query: Embeddings, gallery: Embeddings, protocol: Protocol | None) -> Result:
-        """The result, under the protocol asked for, else the data's."""
-        sides = self.ranked.sides(query, gallery)
-        options = self.ranked.options()
-        return reidentify.evaluate(*sides, self.ranked.rule() or protocol, device=self.device, **options)
-
-    def finish(self, result: Result, query: Embeddings, gallery: Embeddings, title: str) -> None:
-        """Print, and write the results; metrics.json last, so that where it is, everything is."""
+    def ranking(
+        self, query: Embeddings, gallery: Embeddings, protocol: Protocol | None
+    ) -> tuple[Result, Embeddings, Embeddings, Scorer | None]:
+        """The result under the protocol asked for, else the data's; what was compared, and by what if not by cosine."""
         from reidentify.ranking.evaluate import scorer_for
-        from reidentify.ranking.results import METRICS
 
         query, gallery = self.ranked.sides(query, gallery)
         options = self.ranked.options()
         scorer = scorer_for(query, gallery, device=self.device, **options) if options else None
+        result = reidentify.evaluate(
+            query, gallery, self.ranked.rule() or protocol, scorer=scorer, device=None if scorer else self.device
+        )
+        return result, query, gallery, scorer
+
+    def run(self, query: Embeddings, gallery: Embeddings, protocol: Protocol | None, title: str) -> None:
+        """Rank, print, and write the results; metrics.json last, so that where it is, everything is."""
+        from reidentify.ranking.results import METRICS
+
+        result, query, gallery, scorer = self.ranking(query, gallery, protocol)
         (self.out / METRICS).unlink(missing_ok=True)
         print(result)
         judged: dict[str, Any] = {}
@@ -208,7 +215,7 @@ class _Evaluation:
         model, results = use.load(weights), []
         for split in range(facts(data).splits):
             benchmark = benchmark_of(f"{data}@{split}", root)
-            result = self.scored(*embed_sides(model, benchmark, **use.options()), benchmark.protocol)
+            result, *_ = self.ranking(*embed_sides(model, benchmark, **use.options()), benchmark.protocol)
             print(f"{data}@{split}: rank-1 {result.rank(1):.4f}, mAP {result.mAP:.4f}")
             results.append(result)
         joined = Result.join(results)
@@ -297,4 +304,4 @@ def demo(out: str = "runs/demo", root: str | None = None) -> None:
         train(read_recipe("demo"), benchmark, out)
     sides = embed_sides(load(out), benchmark)
     task = _Evaluation(Path(out), Ranked(), None, True, True)
-    task.finish(task.scored(*sides, benchmark.protocol), *sides, "The street: people the network has never seen")
+    task.run(*sides, benchmark.protocol, "The street: people the network has never seen")

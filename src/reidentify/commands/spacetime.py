@@ -37,8 +37,9 @@ def fit(
         fusion: log-odds calibrated on held-out identities, or the logistic smoothing of st-ReID.
     """
     from reidentify.calibrate import set_aside
+    from reidentify.ranking.clocks import estimate_offsets
     from reidentify.training.recipe import SpaceTimeSettings
-    from reidentify.training.spacetime import draw, fit_spacetime, report
+    from reidentify.training.spacetime import fit_spacetime, report
 
     benchmark = benchmark_of(data, root)
     settings = SpaceTimeSettings(fit=True, bin_width=bin_width, visits=visits, fusion=fusion)
@@ -47,13 +48,14 @@ def fit(
         model = use.load(weights)
         rows, unseen = set_aside(model.card, benchmark)
         held = model.embed_sightings(unseen, **use.options())
-    found = fit_spacetime(settings, rows, held, out)
+    own_clocks = benchmark.facts is not None and benchmark.facts.own_clocks
+    found = fit_spacetime(settings, rows, held, out, own_clocks)
     print(found)
-    print(report(draw(found, out)))
+    print(report(estimate_offsets(found.spacetime)))
     print(Path(out) / "spacetime.safetensors")
 
 
-def plot(statistics: str, out: str | None = None) -> None:
+def plot(statistics: str, out: str | None = None, own_clocks: bool = False) -> None:
     """Draw the intervals of every pair of cameras, and the camera network with its travel times.
 
     Example: reidentify spacetime plot runs/spacetime --out pictures
@@ -61,11 +63,14 @@ def plot(statistics: str, out: str | None = None) -> None:
     Args:
         statistics: a folder written by `reidentify spacetime fit` or by a training with space-time.
         out: folder for intervals.png and network.png; default the same folder.
+        own_clocks: draw travel times after the estimated clocks, for cameras that share none.
     """
-    from reidentify.ranking.fusion import load
+    from reidentify.ranking.clocks import estimate_offsets
+    from reidentify.ranking.spacetime import SpaceTime
     from reidentify.training.spacetime import draw, report
 
-    folder = out or statistics
-    print(report(draw(load(statistics), folder)))
+    folder, learned = out or statistics, SpaceTime.load(statistics)
+    draw(learned, folder, own_clocks)
+    print(report(estimate_offsets(learned)))
     for name in ("intervals.png", "network.png"):
         print(Path(folder) / name)

@@ -52,6 +52,7 @@ class Facts:
         downloads: direct downloads, if the publisher allows any.
         splits: how many splits of its identities there are; `@k` chooses one, and papers average over all.
         fps: frames per second, where times come from frame numbers.
+        own_clocks: each camera's times run on a clock of its own, so intervals between cameras hold an unknown shift.
         notes: junk and distractor rules, withdrawn data, known traps.
     """
 
@@ -64,6 +65,7 @@ class Facts:
     downloads: tuple[Download, ...] = ()
     splits: int = 1
     fps: float | None = None
+    own_clocks: bool = False
     notes: str = ""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,11 +34,11 @@ class Fusion(typing.Protocol):
 class Reranker(typing.Protocol):
     """Makes distances anew from the distances among query and gallery together: see `rerank.KReciprocal`."""
 
-    def of_vectors(self, query: Vectors, gallery: Vectors) -> Scorer:
+    def of_vectors(self, query_vectors: Vectors, gallery_vectors: Vectors, *, progress: bool = False) -> Scorer:
         """From vectors, Q x D and G x D."""
         ...
 
-    def of_scorer(self, everything: Scorer, queries: int, gallery: int) -> Scorer:
+    def of_scorer(self, everything: Scorer, queries: int, gallery: int, *, progress: bool = False) -> Scorer:
         """From a scorer whose query and gallery rows are both the Q query rows followed by the G gallery rows."""
         ...
 
@@ -54,6 +54,7 @@ def evaluate(
     rescore: tuple[Scorer, int] | None = None,
     device: str | None = None,
     seed: int = 0,
+    progress: bool = False,
 ) -> Result:
     """Rank the gallery for every query and score the ranking lists.
 
@@ -71,6 +72,7 @@ def evaluate(
         rescore: the cascade: another scorer, and how many of the nearest rows it ranks anew.
         device: where torch computes the distances of embeddings, e.g. "cuda". None: NumPy, on the CPU.
         seed: of the draws, where the protocol draws its gallery.
+        progress: show a progress bar while re-ranking.
 
     Raises:
         InputError: sightings without vectors and without a scorer, vectors of different width, an empty side, a
@@ -78,9 +80,8 @@ def evaluate(
             message says why).
     """
     matches = match_sightings(sightings_of(query), sightings_of(gallery), protocol)
-    final = scorer_for(
-        query, gallery, matches, scorer=scorer, spacetime=spacetime, rerank=rerank, rescore=rescore, device=device
-    )
+    options: dict[str, Any] = {"scorer": scorer, "spacetime": spacetime, "rerank": rerank, "rescore": rescore}
+    final = scorer_for(query, gallery, matches, **options, device=device, progress=progress)
     ranking = Ranking(matches, seed)
     for rows in blocks(len(query), len(gallery)):
         ranking.add(rows, final.block(rows, slice(0, len(gallery))))
@@ -97,6 +98,7 @@ def scorer_for(
     rerank: Literal["k-reciprocal"] | Reranker | None = None,
     rescore: tuple[Scorer, int] | None = None,
     device: str | None = None,
+    progress: bool = False,
 ) -> Scorer:
     """What measures the distances, with the options of `evaluate`; `matches`, if any, tell a cascade what is left out.
 
@@ -108,7 +110,7 @@ def scorer_for(
     if scorer is None:
         if not isinstance(query, Embeddings) or not isinstance(gallery, Embeddings):
             raise InputError("sightings have no vectors to compare: give Embeddings on both sides, or a scorer")
-        scorer = _embedding_scorer(query, gallery, spacetime, rerank, device)
+        scorer = _embedding_scorer(query, gallery, spacetime, rerank, device, progress)
     return scorer if rescore is None else Cascade(scorer, *rescore, len(gallery), matches)
 
 
@@ -145,6 +147,7 @@ def _embedding_scorer(
     spacetime: Fusion | None,
     rerank: Literal["k-reciprocal"] | Reranker | None,
     device: str | None,
+    progress: bool,
 ) -> Scorer:
     if isinstance(rerank, str):
         if rerank != "k-reciprocal":
@@ -159,12 +162,13 @@ def _embedding_scorer(
     if spacetime is None:
         sides = query.vectors, gallery.vectors
         if device is None:
-            return rerank.of_vectors(*sides)
+            return rerank.of_vectors(*sides, progress=progress)
         import torch
 
-        return rerank.of_vectors(*(torch.from_numpy(side).to(device) for side in sides))
+        first, second = (torch.from_numpy(side).to(device) for side in sides)
+        return rerank.of_vectors(first, second, progress=progress)
     everyone = Embeddings.concat([query, gallery])
-    return rerank.of_scorer(spacetime.scorer(everyone, everyone), len(query), len(gallery))
+    return rerank.of_scorer(spacetime.scorer(everyone, everyone), len(query), len(gallery), progress=progress)
 
 
 def match_sightings(query: Sightings, gallery: Sightings, protocol: Protocol | None = None) -> Matches:

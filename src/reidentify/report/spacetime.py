@@ -112,12 +112,12 @@ def network(statistics: SpaceTime, theme: Theme, clocks: Clocks | None = None) -
     for i, (which, line) in enumerate(zip(order, lines)):
         width = 0.8 + 7 * ways[which] / ways.max()
         axes.plot(*line.T, color=theme.same, linewidth=width, alpha=0.45, zorder=1)
-        # Its label stands where on the middle of the link it is farthest from other links and labels.
-        spots = line[11:30]
+        # Its label, five points of a line as wide, stands where it is farthest from other links and labels.
+        labels = line[11:30, None] + np.linspace(-0.1, 0.1, 5)[:, None] * (1, 0)
         around = np.concatenate([*np.delete(lines, i, 0), *taken, places])
-        room = np.linalg.norm(spots[:, None] - around, axis=2).min(axis=1)
-        spot = spots[np.argmax(np.round(room, 3))]
-        taken.append(spot + np.linspace(-0.1, 0.1, 5)[:, None] * (1, 0))  # it is as wide as that
+        room = np.linalg.norm(labels[:, :, None] - around, axis=3).min(axis=(1, 2))
+        taken.append(labels[np.argmax(np.round(room, 3))])
+        spot = taken[-1][2]
         box = {"facecolor": theme.paper, "edgecolor": "none", "pad": 1.5, "alpha": 0.85}
         median = float(np.median(seconds[link.reshape(-1) == which]))
         axes.text(*spot, duration(median), color=theme.ink, size=9, ha="center", va="center", bbox=box, zorder=3)

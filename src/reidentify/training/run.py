@@ -283,7 +283,8 @@ def _finish(
     calibration = _calibrated(folder, seen, benchmark.name)
     fusion = None
     if recipe.spacetime.fit:
-        fusion = fit_spacetime(recipe.spacetime, rows, seen, folder)
+        own_clocks = benchmark.facts is not None and benchmark.facts.own_clocks
+        fusion = fit_spacetime(recipe.spacetime, rows, seen, folder, own_clocks)
         _show(folder)
     for test, (query, gallery) in sides.items():
         result = reidentify.evaluate(query, gallery, test.protocol)

@@ -17,7 +17,11 @@ from reidentify.values import Embeddings, Sightings
 
 
 def fit_spacetime(
-    settings: SpaceTimeSettings, train: Sightings, held: Embeddings | None, out: str | os.PathLike[str]
+    settings: SpaceTimeSettings,
+    train: Sightings,
+    held: Embeddings | None,
+    out: str | os.PathLike[str],
+    own_clocks: bool = False,
 ) -> Fusion:
     """Learn the statistics, and how much they weigh beside appearance, and write both with their pictures.
 
@@ -27,6 +31,7 @@ def fit_spacetime(
         held: embeddings of training identities that neither `train` nor the network's training holds; needed for the
             calibrated fusion.
         out: the folder for `spacetime.safetensors`, its JSON, `intervals.png` and `network.png`.
+        own_clocks: the cameras share no clock, so travel times are drawn after the estimated clocks.
 
     Raises:
         InputError: rows without cameras or times, or no held-out identities where the fusion needs them.
@@ -42,21 +47,20 @@ def fit_spacetime(
             )
         fusion = LogOddsFusion.fit(statistics, held)
     fusion.save(Path(out) / FILE)
-    draw(fusion, out)
+    draw(fusion.spacetime, out, own_clocks)
     return fusion
 
 
-def draw(fusion: Fusion, out: str | os.PathLike[str]) -> Clocks:
-    """Write `intervals.png` and `network.png`; returns the clocks they rest on."""
-    statistics, clocks = fusion.spacetime, estimate_offsets(fusion.spacetime)
+def draw(statistics: SpaceTime, out: str | os.PathLike[str], own_clocks: bool = False) -> None:
+    """Write `intervals.png` and `network.png`, the latter after the estimated clocks where the cameras share none."""
+    clocks = estimate_offsets(statistics) if own_clocks else None
     files.write(Path(out) / "intervals.png", pictures.intervals(statistics, LIGHT))
     files.write(Path(out) / "network.png", pictures.network(statistics, LIGHT, clocks))
-    return clocks
 
 
 def report(clocks: Clocks) -> str:
     """The clock of every camera in words, a line each."""
-    lines = ["clocks, relative to the first camera, if people walk both ways:"]
+    lines = ["clocks of the cameras, relative to the first one, estimated from people who walk both ways:"]
     for camera, seconds, people, spread in zip(clocks.cameras, clocks.seconds, clocks.people, clocks.spread):
         sure = f"links disagree by {spread:.0f} s" if spread == spread else "nothing to check it against"
         known = f"{seconds:+8.0f} s" if seconds == seconds else " unknown  "

@@ -23,6 +23,7 @@ FACTS = Facts(
     folder="Market-1501-v15.09.15",
     counts={"train": Counts(12_936, 751, 6), "query": Counts(3_368, 750, 6), "gallery": Counts(19_732, 750, 6)},
     fps=25.0,
+    own_clocks=True,
     notes="The gallery's 19,732 files include junk (pid -1, ignored in ranking) and distractors (pid 0, wrong for every"
     " query); without the junk it has 15,913. Frame numbers restart with each sequence; times put a camera's sequences"
     " end to end, so they tell the order and the distance within a camera, not the clock. If the folder"

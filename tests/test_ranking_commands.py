@@ -1,0 +1,152 @@
+"""Calibrate, verify, space-time, re-ranking and comparing, as a user calls them, on drawn people with clocks."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawn import draw_person
+
+import reidentify
+from reidentify import Embeddings, InputError, Sightings, cli, zoo
+from reidentify.calibrate import set_aside, unseen, verify
+from reidentify.models.weights import Card, card_path
+from reidentify.ranking import fusion
+
+WEIGHTS = "osnet-x0.25-msmt17"
+
+
+def command(*arguments: object) -> None:
+    assert cli.main([str(a) for a in arguments]) == 0
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory) -> Path:
+    """70 people, 10 of them to find, who walk past two cameras that stand a minute apart; two pictures at each."""
+    folder, rng = tmp_path_factory.mktemp("walkers"), np.random.default_rng(0)
+    lines = ["path,pid,camid,time,split"]
+    for pid in range(1, 71):
+        start = rng.uniform(0, 5000)
+        for camera in (1, 2):
+            for i in (0, 1):
+                path = folder / f"{pid}_{camera}_{i}.png"
+                draw_person(pid, 10 * camera + i).save(path)
+                split = "train" if pid <= 60 else "query" if (camera, i) == (1, 0) else "gallery"
+                lines.append(f"{path.name},{pid},{camera},{start + 60 * (camera - 1) + 2 * i:.1f},{split}")
+    (folder / "walkers.csv").write_text("\n".join(lines) + "\n")
+    return folder / "walkers.csv"
+
+
+@pytest.fixture(scope="module")
+def network(table: Path, tmp_path_factory) -> Path:
+    """Shipped weights in a folder of their own, calibrated on the walkers."""
+    folder = tmp_path_factory.mktemp("network")
+    shipped = zoo.path(WEIGHTS)
+    assert shipped is not None
+    shutil.copy(shipped, folder / "weights.safetensors")
+    shutil.copy(card_path(shipped), folder / "weights.json")
+    command("calibrate", folder, "--data", table, "--picture", folder / "reliability.png")
+    return folder
+
+
+def test_a_calibration_lands_in_the_card_and_verify_uses_it(network: Path, table: Path, capsys) -> None:
+    calibration = Card.read(network / "weights.json").calibration
+    # Every pair across the two cameras of the 60 training people: 2 x 2 of each person, the rest of two.
+    assert (calibration["identities"], calibration["pairs_same"]) == (60, 60 * 4)
+    assert calibration["pairs_different"] == 120 * 120 - 60 * 4
+    assert (network / "reliability.png").read_bytes().startswith(b"\x89PNG")
+    same, different = (
+        [table.parent / f"41_1_{i}.png" for i in (0, 1)],
+        [table.parent / f"4{i}_1_0.png" for i in (1, 2)],
+    )
+    command("verify", network, *same)
+    said = capsys.readouterr().out
+    assert "60 held-out identities" in said
+    assert "false positive rate of 0.001" in said
+    model = reidentify.load(network)
+    near, far = verify(model, *same), verify(model, *different)
+    assert near.probability > 0.5 > far.probability
+    a, b = model.embed(same)
+    assert near.similarity == pytest.approx(float(a @ b), abs=1e-6)
+    assert verify(model, *same, prior=0.01).probability < near.probability
+
+
+def test_verify_without_a_calibration_says_how_to_get_one(table: Path) -> None:
+    shown = table.parent / "61_1_0.png"
+    with pytest.raises(InputError, match=r"no calibration.*reidentify calibrate"):
+        verify(reidentify.load(WEIGHTS), shown, shown)
+
+
+def test_people_a_network_was_trained_on_do_not_calibrate_it(people) -> None:
+    card = Card.read(card_path(zoo.path(WEIGHTS)))
+    trained = {"input": {"holdout": 0.25}, "run": {"seed": 3}}
+    same = dataclasses.replace(card, dataset="people", training=trained)
+    rows, held = set_aside(same, people)
+    assert set(held.identities) == set(people.holdout(0.25, 3)[1].sightings.identities)
+    assert not set(held.identities) & set(rows.identities)
+    assert len(unseen(card, people)) == len(people.train)
+    everybody = dataclasses.replace(same, training={"input": {"holdout": 0}, "run": {"seed": 3}})
+    with pytest.raises(InputError, match="trained on all identities of people"):
+        unseen(everybody, people)
+
+
+def test_time_and_re_ranking_from_the_command_line(network: Path, table: Path, tmp_path: Path, capsys) -> None:
+    command("spacetime", "fit", "--data", table, "--weights", network, "--out", tmp_path / "time")
+    said = capsys.readouterr().out
+    assert "camera 1" in said
+    assert {"spacetime.safetensors", "spacetime.json", "intervals.png", "network.png"} == {
+        p.name for p in (tmp_path / "time").iterdir()
+    }
+    command("spacetime", "plot", tmp_path / "time", "--out", tmp_path / "pictures")
+    assert (tmp_path / "pictures" / "network.png").exists()
+    runs = {
+        "plain": [],
+        "time": ["--spacetime", tmp_path / "time"],
+        "both": ["--spacetime", tmp_path / "time", "--rerank", "k1=5", "k2=2"],
+    }
+    scores = {}
+    for name, options in runs.items():
+        out = tmp_path / name
+        command("evaluate", network, "--data", table, "--out", out, *options, "--verification", "--report", "false")
+        scores[name] = json.loads((out / "metrics.json").read_text())
+        assert (out / "verification.json").exists()
+        assert (out / "open_set.json").exists()
+    assert scores["time"]["mAP"] > scores["plain"]["mAP"]
+    assert scores["both"]["mAP"] != scores["time"]["mAP"]
+    assert scores["plain"]["intervals"]["mAP"][0] <= scores["plain"]["mAP"] <= scores["plain"]["intervals"]["mAP"][1]
+    capsys.readouterr()
+    command("compare", tmp_path / "plain" / "metrics.json", tmp_path / "time" / "metrics.json")
+    assert "mAP" in capsys.readouterr().out
+    assert cli.main(["compare", str(tmp_path / "plain"), str(tmp_path / "nothing")]) == 2
+    # The published fusion needs no network.
+    command("spacetime", "fit", "--data", table, "--out", tmp_path / "published", "--fusion", "published")
+    assert isinstance(fusion.load(tmp_path / "published"), fusion.LogisticFusion)
+
+
+def test_mistakes_in_ranking_options(network: Path, table: Path, tmp_path: Path, capsys) -> None:
+    start = ["evaluate", str(network), "--data", str(table), "--out", str(tmp_path / "x"), "--report", "false"]
+    for options, said in (
+        (["--protocol", "market"], "--protocol: expected one of market1501, no-cameras"),
+        (["--rerank", "k3=5"], r"--rerank: expected settings KEY=VALUE (k1, k2, lambda_value, base), got 'k3=5'"),
+        (["--spacetime", str(tmp_path / "none")], "none.json: no such file"),
+        (["--expand", "0"], "k must be at least 1"),
+    ):
+        capsys.readouterr()
+        assert cli.main([*start, *options]) == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_vectors_mended_by_neighbours(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for side, count in (("q", 8), ("g", 40)):
+        rows = Sightings(rng.integers(1, 5, count), camids=rng.integers(1, 4, count))
+        Embeddings(rng.standard_normal((count, 8)).astype(np.float32), rows).save(tmp_path / f"{side}.parquet")
+    sides = ["--query-embeddings", tmp_path / "q.parquet", "--gallery-embeddings", tmp_path / "g.parquet"]
+    found = {}
+    for name, options in (("plain", []), ("multi", ["--multi-query"]), ("mended", ["--expand", 3, "--augment", 2])):
+        command("evaluate", *sides, "--out", tmp_path / name, "--report", "false", *options)
+        found[name] = json.loads((tmp_path / name / "metrics.json").read_text())["mAP"]
+    assert len(set(found.values())) == 3
