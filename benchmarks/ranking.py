@@ -101,11 +101,9 @@ def whole(given: tuple[Embeddings, Embeddings]) -> None:
 
 
 def labels_of(query: Embeddings, gallery: Embeddings) -> Labels:
-    """The labels in the order of `score`."""
-    pairs = [(side.sightings.pids, side.sightings.camids) for side in (query, gallery)]
-    assert pairs[0][1] is not None
-    assert pairs[1][1] is not None
-    return pairs[0][0], pairs[1][0], pairs[0][1], pairs[1][1]
+    """The labels in the order of `score`, in arrays that may be written to, as torchreid wants them."""
+    pids, camids = zip(*((side.sightings.pids, side.sightings.camids) for side in (query, gallery)))
+    return tuple(np.array(labels) for labels in (*pids, *camids))  # type: ignore[return-value]
 
 
 def from_matrix(trained: tuple[Embeddings, Embeddings], peers: dict[str, Evaluator]) -> Table:
