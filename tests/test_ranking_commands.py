@@ -93,7 +93,7 @@ def test_people_a_network_was_trained_on_do_not_calibrate_it(people) -> None:
 
 
 def test_time_and_re_ranking_from_the_command_line(network: Path, table: Path, tmp_path: Path, capsys) -> None:
-    command("spacetime", "fit", "--data", table, "--weights", network, "--out", tmp_path / "time")
+    command("spacetime", "fit", network, "--data", table, "--out", tmp_path / "time")
     said = capsys.readouterr().out
     assert "camera 1" in said
     assert {"spacetime.safetensors", "spacetime.json", "intervals.png", "network.png"} == {

@@ -23,7 +23,7 @@ def fit(
     With weights, also how much time weighs beside their similarities, on held-out training identities.
 
     Examples:
-      reidentify spacetime fit --data market1501 --weights market-small --out runs/spacetime
+      reidentify spacetime fit market-small --data market1501 --out runs/spacetime
       reidentify evaluate market-small --data market1501 --spacetime runs/spacetime --out runs/with-time
       reidentify spacetime fit --data market1501 --out runs/published --fusion published --visits mean
 

@@ -267,8 +267,8 @@ def _search(scorer: Scorer, count: int, k: int, progress: bool) -> tuple[NDArray
 def _smallest(distances: Matrix, k: int) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
     """Columns of the k smallest of each row, smallest first and of equals the earlier (n x k), and the smallest (n)."""
     n, width = distances.shape
-    # Whatever is no larger than a bound is a candidate. The k-th smallest value itself costs more than the product;
-    # the k-th smallest among the minima of groups of columns costs little and lets few others in. A group's
+    # Whatever is no larger than a bound is a candidate. To find the k-th smallest value costs as much as the
+    # product; the k-th smallest among the minima of groups of columns costs little and lets few others in. A group's
     # columns lie far apart, because near rows stand side by side where a set is sorted by identity.
     if isinstance(distances, np.ndarray):
         depth = max(1, width // (GROUPS * k))
