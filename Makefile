@@ -38,6 +38,7 @@ lint: setup
 
 bench: setup
 	$(BIN)/python benchmarks/ranking.py
+	$(BIN)/python benchmarks/reranking.py
 
 docs: setup
 	$(BIN)/python docs/build.py

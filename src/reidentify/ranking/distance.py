@@ -69,7 +69,7 @@ class DotProduct:
         # The vectors carry the constants of the formula as extra components, so that the product alone is the
         # distance: 1 - q.g with unit vectors, or |q|^2 + |g|^2 - 2 q.g. That saves a pass over the block.
         if metric == "cosine":
-            q, g = _unit(query), _unit(gallery)
+            q, g = unit(query), unit(gallery)
             sides = np.hstack([-q, np.ones((len(q), 1), np.float32)]), np.hstack([g, np.ones((len(g), 1), np.float32)])
         elif metric == "sqeuclidean":
             q, g = (np.asarray(v, np.float32) for v in (query, gallery))
@@ -92,7 +92,8 @@ def _on(device: str, side: NDArray[np.float32]) -> Any:
     return torch.from_numpy(side).to(device)
 
 
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Each row at length 1; a row of zeros stays. N x D, float32."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.where(lengths > 0, lengths, 1), np.float32)
 

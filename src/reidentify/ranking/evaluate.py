@@ -69,6 +69,7 @@ def evaluate(
         scorer: what measures the distances instead; its rows are those of `query` and `gallery`.
         spacetime: a fusion of appearance with time and place, `ranking.fusion.load(path)` for instance.
         rerank: `"k-reciprocal"`, or a configured `ranking.rerank.KReciprocal`; with `spacetime`, of the joint distance.
+            All gallery rows take part, junk too, as in a search that knows no labels.
         rescore: the cascade: another scorer, and how many of the nearest rows it ranks anew.
         device: where torch computes the distances of embeddings, e.g. "cuda". None: NumPy, on the CPU.
         seed: of the draws, where the protocol draws its gallery.

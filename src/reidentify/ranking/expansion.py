@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from reidentify.errors import InputError
-from reidentify.ranking.distance import _unit, topk
+from reidentify.ranking.distance import topk, unit
 from reidentify.ranking.matches import UNKNOWN
 from reidentify.values import DISTRACTOR, Embeddings
 
@@ -98,8 +98,8 @@ def multi_query(query: Embeddings, gallery: Embeddings) -> Embeddings:
     alone = np.where(known, -1, np.arange(len(everyone)))
     _, group = np.unique(np.stack([pids, camids, alone]), axis=1, return_inverse=True)
     member = sparse.csr_array((np.ones(len(group), np.float32), (group, np.arange(len(group)))))
-    sums = member @ _unit(everyone.vectors)
-    return Embeddings(_unit(sums[group[: len(query)]]), query.sightings)
+    sums = member @ unit(everyone.vectors)
+    return Embeddings(unit(sums[group[: len(query)]]), query.sightings)
 
 
 def _mean(
@@ -113,7 +113,7 @@ def _mean(
     if not 0 <= alpha < np.inf:
         raise InputError(f"alpha must be a number from 0, got {alpha!r}")
     weights = (np.maximum(1 - distances, 0) ** alpha).astype(np.float32)
-    total, neighbours = _unit(vectors), _unit(others)
+    total, neighbours = unit(vectors), unit(others)
     for place in range(rows.shape[1]):
         total = total + weights[:, place, None] * neighbours[rows[:, place]]
-    return _unit(total)
+    return unit(total)
