@@ -150,3 +150,19 @@ def test_vectors_mended_by_neighbours(tmp_path: Path) -> None:
         command("evaluate", *sides, "--out", tmp_path / name, "--report", "false", *options)
         found[name] = json.loads((tmp_path / name / "metrics.json").read_text())["mAP"]
     assert len(set(found.values())) == 3
+
+
+def test_all_random_splits_are_averaged(tmp_path: Path, capsys) -> None:
+    for camera in ("cam_a", "cam_b"):
+        (tmp_path / "VIPeR" / camera).mkdir(parents=True)
+        for pid in range(1, 7):
+            draw_person(pid, len(camera)).save(
+                tmp_path / "VIPeR" / camera / f"{pid:03d}_{45 * (camera == 'cam_b')}.bmp"
+            )
+    command("evaluate", WEIGHTS, "--data", "viper@all", "--root", tmp_path, "--out", tmp_path / "out")
+    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("viper@")]
+    assert len(printed) == 10
+    scores = [float(line.split("mAP ")[1]) for line in printed]
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["queries"] == 10 * 3
+    assert metrics["mAP"] == pytest.approx(np.mean(scores), abs=1e-4)

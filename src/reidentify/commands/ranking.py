@@ -210,8 +210,9 @@ class _Evaluation:
         """The mean over the random splits of a data set, without a report."""
         from reidentify.data.benchmarks import facts
         from reidentify.embed import embed_sides
-        from reidentify.ranking.results import Result
+        from reidentify.ranking.results import METRICS, Result
 
+        (self.out / METRICS).unlink(missing_ok=True)
         model, results = use.load(weights), []
         for split in range(facts(data).splits):
             benchmark = benchmark_of(f"{data}@{split}", root)
