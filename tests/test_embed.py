@@ -117,6 +117,11 @@ def test_weights_that_do_not_exist_or_fit(weights: Path, tmp_path: Path) -> None
         reidentify.load(other)
     with pytest.raises(InputError, match="preprocessing is for foreign networks"):
         reidentify.load(weights, preprocessing=Preprocessing())
+    right = build(ModelSettings(**SETTINGS))
+    card = Card("x", SETTINGS, Preprocessing(), right.embedding_dim + 1, "", "")
+    save_weights(right.state_dict(), card, other)
+    with pytest.raises(WeightsError, match=f"embedding_dim is {right.embedding_dim + 1}, but the network's is"):
+        reidentify.load(other)
 
 
 @pytest.mark.parametrize("name", zoo.names())

@@ -201,6 +201,10 @@ def load(
         raise WeightsError(f"{card_path(path)}: the architecture is not one of this version ({error})") from None
     network = build(settings, cameras=len(card.cameras))
     load_state(network, read_state(path, card), str(path))
+    if network.embedding_dim != card.embedding_dim:
+        raise WeightsError(
+            f"{card_path(path)}: embedding_dim is {card.embedding_dim}, but the network's is {network.embedding_dim}"
+        )
     network = network.eval().to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Model(lambda images, camids: network(images, camids).embedding, card, where, network)
 
