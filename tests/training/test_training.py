@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import reidentify
 from reidentify import Benchmark, InputError, ReidentifyError
 from reidentify.models.output import Output
+from reidentify.ranking.fusion import load as load_fusion
 from reidentify.training.module import hash_seed, lr_factor
 from reidentify.training.objective import Objective, predicted
 from reidentify.training.recipe import LossSettings, OptimiserSettings, Recipe, recipe_of
@@ -77,6 +79,30 @@ def test_a_run_leaves_what_one_needs(people: Benchmark, tmp_path: Path) -> None:
     sides = [model.embed_sightings(rows, cache=False, progress=False) for rows in (people.query, people.gallery)]
     result = reidentify.evaluate(*sides)
     assert result.mAP == pytest.approx(json.loads((run / "metrics.json").read_text())["mAP"], abs=1e-6)
+
+
+def test_a_space_time_recipe_leaves_its_statistics(people: Benchmark, tmp_path: Path) -> None:
+    rows = people.sightings
+    walked = rows.replace(times=1000.0 * rows.pids + 60 * rows.camids + np.arange(len(rows)) % 2)
+    timed = Benchmark("people", walked, people.protocol)
+    optimiser = {"epochs": 1}
+    run = tmp_path / "run"
+    train(small(spacetime={"fit": True, "fusion": "calibrated"}, optimiser=optimiser), timed, run, progress=False)
+    fusion = load_fusion(run)
+    assert len(np.unique(fusion.spacetime.visits_.pids)) == 12  # 16 people, 4 of them held out
+    assert (run / "with-spacetime" / "metrics.json").exists()
+    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0}).Reload()
+    assert {"space-time intervals", "space-time network"} <= set(events.Tags()["images"])
+    card = json.loads((run / "weights.json").read_text())
+    assert [score.get("spacetime") for score in card["scores"]] == [None, None, "calibrated"]
+    # What cannot be learned is said before the training, not after it.
+    for benchmark, changes, said in (
+        (people, {}, "when each sighting was made"),
+        (timed, {"input": {"holdout": 0}}, "learned from held-out identities"),
+    ):
+        with pytest.raises(InputError, match=said):
+            train(small(spacetime={"fit": True}, **changes), benchmark, tmp_path / "never", progress=False)
+    assert not (tmp_path / "never").exists()
 
 
 def test_it_learns(people: Benchmark, tmp_path: Path) -> None:

@@ -39,17 +39,18 @@ def fit(
     from reidentify.calibrate import set_aside
     from reidentify.ranking.clocks import estimate_offsets
     from reidentify.training.recipe import SpaceTimeSettings
-    from reidentify.training.spacetime import fit_spacetime, report
+    from reidentify.training.spacetime import fuse, learn, report
 
     benchmark = benchmark_of(data, root)
     settings = SpaceTimeSettings(fit=True, bin_width=bin_width, visits=visits, fusion=fusion)
-    rows, held = benchmark.train, None
+    rows, model, unseen = benchmark.train, None, None
     if weights is not None and fusion == "calibrated":
         model = use.load(weights)
         rows, unseen = set_aside(model.card, benchmark)
-        held = model.embed_sightings(unseen, **use.options())
+    statistics = learn(settings, rows, model is not None)
+    held = model.embed_sightings(unseen, **use.options()) if model is not None and unseen is not None else None
     own_clocks = benchmark.facts is not None and benchmark.facts.own_clocks
-    found = fit_spacetime(settings, rows, held, out, own_clocks)
+    found = fuse(settings, statistics, held, out, own_clocks)
     print(found)
     print(report(estimate_offsets(found.spacetime)))
     print(Path(out) / "spacetime.safetensors")

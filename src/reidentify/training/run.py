@@ -42,6 +42,7 @@ from reidentify.models.weights import (
 )
 from reidentify.ranking.calibration import Calibration
 from reidentify.ranking.evaluate import match_sightings
+from reidentify.ranking.spacetime import SpaceTime
 from reidentify.report.charts import LIGHT
 from reidentify.report.verification import reliability
 from reidentify.training.history import History
@@ -49,9 +50,9 @@ from reidentify.training.loader import Loader, Rows
 from reidentify.training.module import EmbeddingTraining
 from reidentify.training.objective import Objective
 from reidentify.training.recipe import Recipe
-from reidentify.training.spacetime import fit_spacetime
+from reidentify.training.spacetime import fuse, learn
 from reidentify.training.validation import Validation
-from reidentify.values import Embeddings, Sightings
+from reidentify.values import Embeddings
 
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "recipe.json"
@@ -89,6 +90,7 @@ def train(recipe: Recipe, benchmark: Benchmark, out: str | os.PathLike[str], pro
         raise InputError(f"{benchmark.name} has no training rows")
     for test in _tests(held, benchmark):
         match_sightings(test.query, test.gallery, test.protocol).require()
+    statistics = learn(recipe.spacetime, rows, held is not None) if recipe.spacetime.fit else None
     size, interpolation = (recipe.input.height, recipe.input.width), recipe.input.interpolation
     data = Rows(rows, open_pixels(rows.files, size, interpolation, progress=progress))
     validation = Validation(held, size, interpolation, progress) if held is not None else None
@@ -113,7 +115,7 @@ def train(recipe: Recipe, benchmark: Benchmark, out: str | os.PathLike[str], pro
         return folder / WEIGHTS
     if s.select == "best" and (chosen := _read_checkpoint(best)) is not None:
         module.load_state_dict(chosen["state_dict"])
-    return _finish(folder, recipe, benchmark, held, rows, data, network, preprocessing, progress)
+    return _finish(folder, recipe, benchmark, held, statistics, data, network, preprocessing, progress)
 
 
 class _WholeCheckpoints(TorchCheckpointIO):
@@ -252,7 +254,7 @@ def _finish(
     recipe: Recipe,
     benchmark: Benchmark,
     held: Benchmark | None,
-    rows: Sightings,
+    statistics: SpaceTime | None,
     data: Rows,
     network: nn.Module,
     preprocessing: Preprocessing,
@@ -282,9 +284,9 @@ def _finish(
     seen = Embeddings.concat(sides[held]) if held in sides else None
     calibration = _calibrated(folder, seen, benchmark.name)
     fusion = None
-    if recipe.spacetime.fit:
+    if statistics is not None:
         own_clocks = benchmark.facts is not None and benchmark.facts.own_clocks
-        fusion = fit_spacetime(recipe.spacetime, rows, seen, folder, own_clocks)
+        fusion = fuse(recipe.spacetime, statistics, seen, folder, own_clocks)
         _show(folder)
     for test, (query, gallery) in sides.items():
         result = reidentify.evaluate(query, gallery, test.protocol)

@@ -16,38 +16,48 @@ from reidentify.training.recipe import SpaceTimeSettings
 from reidentify.values import Embeddings, Sightings
 
 
-def fit_spacetime(
-    settings: SpaceTimeSettings,
-    train: Sightings,
-    held: Embeddings | None,
-    out: str | os.PathLike[str],
-    own_clocks: bool = False,
-) -> Fusion:
-    """Learn the statistics, and how much they weigh beside appearance, and write both with their pictures.
+def learn(settings: SpaceTimeSettings, train: Sightings, holdout: bool) -> SpaceTime:
+    """Learn the statistics.
 
     Args:
         settings: how.
         train: training rows with cameras and times.
-        held: embeddings of training identities that neither `train` nor the network's training holds; needed for the
-            calibrated fusion.
-        out: the folder for `spacetime.safetensors`, its JSON, `intervals.png` and `network.png`.
-        own_clocks: the cameras share no clock, so travel times are drawn after the estimated clocks.
+        holdout: whether there will be held-out identities for the calibrated fusion.
 
     Raises:
         InputError: rows without cameras or times, or no held-out identities where the fusion needs them.
     """
     s = settings
-    statistics = SpaceTime(bin_width=s.bin_width, bins=s.bins, visits=s.visits, visit_gap=s.visit_gap).fit(train)
-    fusion: Fusion = LogisticFusion(statistics, s.sigma)
-    if s.fusion == "calibrated":
-        if held is None:
-            raise InputError(
-                "the calibrated fusion is learned from held-out identities: set input.holdout above 0, give weights to"
-                " `reidentify spacetime fit`, or take the published fusion"
-            )
+    if s.fusion == "calibrated" and not holdout:
+        raise InputError(
+            "the calibrated fusion is learned from held-out identities: set input.holdout above 0, name weights in"
+            " `reidentify spacetime fit`, or take the published fusion"
+        )
+    return SpaceTime(bin_width=s.bin_width, bins=s.bins, visits=s.visits, visit_gap=s.visit_gap).fit(train)
+
+
+def fuse(
+    settings: SpaceTimeSettings,
+    statistics: SpaceTime,
+    held: Embeddings | None,
+    out: str | os.PathLike[str],
+    own_clocks: bool,
+) -> Fusion:
+    """Learn how much the statistics weigh beside appearance, and write both with their pictures.
+
+    Args:
+        settings: how.
+        statistics: from `learn`.
+        held: embeddings of training identities that neither the statistics nor the network has seen; None for the
+            published fusion.
+        out: the folder for `spacetime.safetensors`, its JSON, `intervals.png` and `network.png`.
+        own_clocks: the cameras share no clock, so travel times are drawn after the estimated clocks.
+    """
+    fusion: Fusion = LogisticFusion(statistics, settings.sigma)
+    if settings.fusion == "calibrated" and held is not None:
         fusion = LogOddsFusion.fit(statistics, held)
     fusion.save(Path(out) / FILE)
-    draw(fusion.spacetime, out, own_clocks)
+    draw(statistics, out, own_clocks)
     return fusion
 
 
