@@ -87,6 +87,11 @@ def test_people_a_network_was_trained_on_do_not_calibrate_it(people) -> None:
     assert set(held.identities) == set(people.holdout(0.25, 3)[1].sightings.identities)
     assert not set(held.identities) & set(rows.identities)
     assert len(unseen(card, people)) == len(people.train)
+    for dataset in ("people+market1501", "market1501"):
+        other = dataclasses.replace(same, dataset=dataset)
+        for name in ("market1501@0", "market1501-500k"):
+            with pytest.raises(InputError, match="whose people may be in market1501"):
+                unseen(other, people.replace(name=name))
     everybody = dataclasses.replace(same, training={"input": {"holdout": 0}, "run": {"seed": 3}})
     with pytest.raises(InputError, match="trained on all identities of people"):
         unseen(everybody, people)
@@ -114,6 +119,8 @@ def test_time_and_re_ranking_from_the_command_line(network: Path, table: Path, t
         assert (out / "verification.json").exists()
         assert (out / "open_set.json").exists()
     assert scores["time"]["mAP"] > scores["plain"]["mAP"]
+    assert scores["plain"]["ranking"] == ""
+    assert scores["both"]["ranking"] == f"space and time from {tmp_path / 'time'}, k-reciprocal re-ranking k1=5 k2=2"
     assert scores["both"]["mAP"] != scores["time"]["mAP"]
     assert scores["plain"]["intervals"]["mAP"][0] <= scores["plain"]["mAP"] <= scores["plain"]["intervals"]["mAP"][1]
     capsys.readouterr()
@@ -129,6 +136,8 @@ def test_mistakes_in_ranking_options(network: Path, table: Path, tmp_path: Path,
     start = ["evaluate", str(network), "--data", str(table), "--out", str(tmp_path / "x"), "--report", "false"]
     for options, said in (
         (["--protocol", "market"], "--protocol: expected one of market1501, no-cameras"),
+        (["--rerank", "lambda_value=abc"], "lambda_value of the re-ranking must lie between 0 and 1, got 'abc'"),
+        (["--rerank", "base=["], "--rerank: '[' is not a value of base"),
         (["--rerank", "k3=5"], r"--rerank: expected settings KEY=VALUE (k1, k2, lambda_value, base), got 'k3=5'"),
         (["--spacetime", str(tmp_path / "none")], "none.json: no such file"),
         (["--expand", "0"], "k must be at least 1"),

@@ -10,6 +10,7 @@ from typing import Any
 
 from reidentify import files
 from reidentify.data.benchmark import Benchmark
+from reidentify.data.benchmarks import bases
 from reidentify.embed import Model, Picture, weights_path
 from reidentify.errors import InputError
 from reidentify.models.weights import Card, card_path
@@ -59,9 +60,14 @@ def set_aside(card: Card, benchmark: Benchmark, fraction: float = 0.1) -> tuple[
     another, a share of the training identities.
 
     Raises:
-        InputError: the network was trained on all identities of this data set.
+        InputError: the network was trained on all identities of this data set, or on a variant or part of it.
     """
     seed = 0
+    if card.dataset != benchmark.name and bases(card.dataset) & bases(benchmark.name):
+        raise InputError(
+            f"{card.name} was trained on {card.dataset}, whose people may be in {benchmark.name}: name {card.dataset}"
+            " itself, whose held-out people are known, or take other data"
+        )
     if card.dataset == benchmark.name:
         fraction = card.training.get("input", {}).get("holdout", 0)
         if not fraction:
@@ -78,9 +84,9 @@ def unseen(card: Card, benchmark: Benchmark) -> Sightings:
     """Rows of people whom the network was not trained on, to calibrate it on: as many as there are.
 
     Raises:
-        InputError: the network was trained on all identities of this data set.
+        InputError: the network was trained on all identities of this data set, or on a variant or part of it.
     """
-    if card.dataset == benchmark.name:
+    if bases(card.dataset) & bases(benchmark.name):
         return set_aside(card, benchmark)[1]
     return benchmark.train if len(benchmark.train) else benchmark.sightings
 
@@ -97,7 +103,8 @@ def calibrate(model: Model, rows: Sightings, data: str, **options: Any) -> Calib
     Raises:
         InputError: too few people or pairs.
     """
-    return Calibration.fit(model.embed_sightings(rows, **options), data)
+    # Two pictures are compared without their cameras, so cameras do not count here either.
+    return Calibration.fit(model.embed_sightings(rows, cameras=False, **options), data)
 
 
 def write_card(weights: str | os.PathLike[str], card: Card, calibration: Calibration) -> Path:

@@ -143,7 +143,10 @@ class Sightings:
         return np.repeat(np.arange(len(self)), self.lengths)
 
     def row_times(self) -> NDArray[np.float64] | None:
-        """The middle time of each row in seconds (mean of its first and last known frame). N, float64, or None."""
+        """The middle time of each row in seconds: the mean of its first and last frame's, NaN where either is unknown.
+
+        N, float64, or None.
+        """
         if self.times is None:
             return None
         first, last = self.times[self.offsets[:-1]], self.times[self.offsets[1:] - 1]

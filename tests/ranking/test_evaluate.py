@@ -102,6 +102,16 @@ def test_options_that_exclude_each_other_are_refused():
         evaluate(q, g, rerank="k-nearest")
 
 
+def test_a_device_that_is_not_there_is_named():
+    rng = np.random.default_rng(3)
+    sides = random_side(rng, 4), random_side(rng, 9)
+    for rerank in (None, "k-reciprocal"):
+        with pytest.raises(InputError, match="device cuda:77: "):
+            evaluate(*sides, device="cuda:77", rerank=rerank)
+    plain, on_cpu = evaluate(*sides), evaluate(*sides, device="cpu")
+    np.testing.assert_allclose(on_cpu.ap, plain.ap)
+
+
 def test_evaluation_needs_neither_torch_nor_matplotlib():
     code = "import sys, reidentify; reidentify.evaluate; print({'torch', 'matplotlib', 'pyarrow'} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from reidentify.errors import InputError
 from reidentify.values import Embeddings
 
 if TYPE_CHECKING:
+    from reidentify.data.benchmark import Benchmark
     from reidentify.ranking.distance import Scorer
     from reidentify.ranking.protocol import Protocol
     from reidentify.ranking.results import Result
@@ -47,6 +48,17 @@ class Ranked:
         if self.protocol is not None and self.protocol not in PROTOCOLS:
             raise InputError(f"--protocol: expected one of {', '.join(PROTOCOLS)}, got {self.protocol!r}")
         return PROTOCOLS.get(self.protocol or "")
+
+    def words(self) -> str:
+        """What is done besides comparing embeddings."""
+        done = {
+            "multi-query": self.multi_query,
+            f"query expansion by {self.expand}": self.expand,
+            f"database augmentation by {self.augment}": self.augment,
+            f"space and time from {self.spacetime}": self.spacetime,
+            f"k-reciprocal re-ranking {' '.join(self.rerank or [])}".rstrip(): self.rerank is not None,
+        }
+        return ", ".join(text for text, asked in done.items() if asked)
 
     def sides(self, query: Embeddings, gallery: Embeddings) -> tuple[Embeddings, Embeddings]:
         """Query and gallery with the vectors that are compared."""
@@ -84,7 +96,10 @@ class Ranked:
             if not equals or key not in KReciprocal.__dataclass_fields__:
                 known = ", ".join(KReciprocal.__dataclass_fields__)
                 raise InputError(f"--rerank: expected settings KEY=VALUE ({known}), got {text!r}")
-            settings[key] = yaml.safe_load(value)
+            try:
+                settings[key] = yaml.safe_load(value)
+            except yaml.YAMLError:
+                raise InputError(f"--rerank: {value!r} is not a value of {key}") from None
         return KReciprocal(**settings)
 
 
@@ -130,10 +145,13 @@ def evaluate(
     if Path(out).exists() and not Path(out).is_dir():
         raise InputError(f"{out} is a file; give a folder with --out")
     device = use.device if use.device and use.device.startswith("cuda") else None
-    task = _Evaluation(Path(out), ranked, device, verification, report)
+    # Mistakes among the options are said before anything is embedded.
+    task = _Evaluation(Path(out), ranked, ranked.rule(), ranked.options(), device, verification, report)
     if query_embeddings and gallery_embeddings:
         if weights or data or query or gallery:
             raise InputError("evaluate takes embeddings, or weights and images, not both")
+        if task.rule is not None and task.rule.queries_in_gallery:
+            raise InputError(f"--protocol {task.rule.name} puts the queries into the gallery: evaluate --data instead")
         sides = Embeddings.load(query_embeddings), Embeddings.load(gallery_embeddings)
         task.run(*sides, None, f"{query_embeddings} in {gallery_embeddings}")
         return
@@ -145,10 +163,11 @@ def evaluate(
     if data and (query or gallery):
         raise InputError("evaluate takes --data, or --query and --gallery, not both")
     if data and data.endswith("@all"):
+        if verification:
+            raise InputError("--verification is of one split at a time: give NAME@0, not NAME@all")
         task.over_splits(use, weights, data.removesuffix("@all"), root)
         return
-    benchmark = benchmark_of(data, root) if data else read_pair(query or "", gallery or "")
-    benchmark.require_sides()
+    benchmark = task.under_rule(benchmark_of(data, root) if data else read_pair(query or "", gallery or ""))
     model = use.load(weights)
     sides = embed_sides(model, benchmark, **use.options())
     task.run(*sides, benchmark.protocol, f"{model.card.name} on {benchmark.name}")
@@ -160,23 +179,28 @@ class _Evaluation:
 
     out: Path
     ranked: Ranked
+    rule: Protocol | None
+    options: dict[str, Any]
     device: str | None
     verification: bool
     report: bool
 
+    def under_rule(self, benchmark: Benchmark) -> Benchmark:
+        """The benchmark under the protocol that was asked for, if any."""
+        benchmark.require_sides()
+        return benchmark if self.rule is None else benchmark.replace(protocol=self.rule)
+
     def ranking(
         self, query: Embeddings, gallery: Embeddings, protocol: Protocol | None
     ) -> tuple[Result, Embeddings, Embeddings, Scorer | None]:
-        """The result under the protocol asked for, else the data's; what was compared, and by what if not by cosine."""
+        """The result; what was compared, and by what if not by cosine."""
         from reidentify.ranking.evaluate import scorer_for
 
         query, gallery = self.ranked.sides(query, gallery)
-        options = self.ranked.options()
-        scorer = scorer_for(query, gallery, device=self.device, **options) if options else None
-        result = reidentify.evaluate(
-            query, gallery, self.ranked.rule() or protocol, scorer=scorer, device=None if scorer else self.device
-        )
-        return result, query, gallery, scorer
+        scorer = scorer_for(query, gallery, device=self.device, **self.options) if self.options else None
+        device = None if scorer else self.device
+        result = reidentify.evaluate(query, gallery, self.rule or protocol, scorer=scorer, device=device)
+        return replace(result, ranking=self.ranked.words()), query, gallery, scorer
 
     def run(self, query: Embeddings, gallery: Embeddings, protocol: Protocol | None, title: str) -> None:
         """Rank, print, and write the results; metrics.json last, so that where it is, everything is."""
@@ -212,14 +236,14 @@ class _Evaluation:
         from reidentify.embed import embed_sides
         from reidentify.ranking.results import METRICS, Result
 
-        (self.out / METRICS).unlink(missing_ok=True)
         model, results = use.load(weights), []
         for split in range(facts(data).splits):
-            benchmark = benchmark_of(f"{data}@{split}", root)
+            benchmark = self.under_rule(benchmark_of(f"{data}@{split}", root))
             result, *_ = self.ranking(*embed_sides(model, benchmark, **use.options()), benchmark.protocol)
             print(f"{data}@{split}: rank-1 {result.rank(1):.4f}, mAP {result.mAP:.4f}")
             results.append(result)
         joined = Result.join(results)
+        (self.out / METRICS).unlink(missing_ok=True)
         joined.save(self.out)
         print(joined)
 
@@ -304,5 +328,5 @@ def demo(out: str = "runs/demo", root: str | None = None) -> None:
     if not (Path(out) / WEIGHTS).exists():
         train(read_recipe("demo"), benchmark, out)
     sides = embed_sides(load(out), benchmark)
-    task = _Evaluation(Path(out), Ranked(), None, True, True)
+    task = _Evaluation(Path(out), Ranked(), None, {}, None, True, True)
     task.run(*sides, benchmark.protocol, "The street: people the network has never seen")

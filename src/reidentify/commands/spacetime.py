@@ -48,7 +48,10 @@ def fit(
         model = use.load(weights)
         rows, unseen = set_aside(model.card, benchmark)
     statistics = learn(settings, rows, model is not None)
-    held = model.embed_sightings(unseen, **use.options()) if model is not None and unseen is not None else None
+    held = None
+    if model is not None and unseen is not None:
+        known = model.card.dataset == benchmark.name
+        held = model.embed_sightings(unseen, cameras=known, **use.options())
     own_clocks = benchmark.facts is not None and benchmark.facts.own_clocks
     found = fuse(settings, statistics, held, out, own_clocks)
     print(found)

@@ -77,7 +77,7 @@ class DotProduct:
             sides = np.hstack([-2 * q, _squares(q), one[: len(q)]]), np.hstack([g, one[: len(g)], _squares(g)])
         else:
             raise InputError(f"unknown metric {metric!r}: expected cosine or sqeuclidean")
-        self._query, self._gallery = (side if device is None else _on(device, side) for side in sides)
+        self._query, self._gallery = (side if device is None else on_device(device, side) for side in sides)
         self._floor = 0.0 if metric == "sqeuclidean" else None
 
     def block(self, query_rows: Rows, gallery_rows: Rows) -> NDArray[np.float32] | torch.Tensor:
@@ -86,10 +86,14 @@ class DotProduct:
         return distances if self._floor is None else distances.clip(self._floor)
 
 
-def _on(device: str, side: NDArray[np.float32]) -> Any:
+def on_device(device: str, vectors: NDArray[np.float32]) -> Any:
+    """Vectors as a tensor on a device. Raises InputError if it cannot be used here."""
     import torch
 
-    return torch.from_numpy(side).to(device)
+    try:
+        return torch.tensor(vectors, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(f"device {device}: {str(error).splitlines()[0]}") from None
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from reidentify.errors import InputError
 from reidentify.ranking.cascade import Cascade
-from reidentify.ranking.distance import DotProduct, Scorer, blocks, nearest
+from reidentify.ranking.distance import DotProduct, Scorer, blocks, nearest, on_device
 from reidentify.ranking.matches import UNKNOWN, Matches, match, same_picture
 from reidentify.ranking.metrics import Ranking
 from reidentify.ranking.protocol import MARKET1501, NO_CAMERAS, Protocol
@@ -81,6 +81,7 @@ def evaluate(
             message says why).
     """
     matches = match_sightings(sightings_of(query), sightings_of(gallery), protocol)
+    matches.require()
     options: dict[str, Any] = {"scorer": scorer, "spacetime": spacetime, "rerank": rerank, "rescore": rescore}
     final = scorer_for(query, gallery, matches, **options, device=device, progress=progress)
     ranking = Ranking(matches, seed)
@@ -164,9 +165,7 @@ def _embedding_scorer(
         sides = query.vectors, gallery.vectors
         if device is None:
             return rerank.of_vectors(*sides, progress=progress)
-        import torch
-
-        first, second = (torch.from_numpy(side).to(device) for side in sides)
+        first, second = (on_device(device, side) for side in sides)
         return rerank.of_vectors(first, second, progress=progress)
     everyone = Embeddings.concat([query, gallery])
     return rerank.of_scorer(spacetime.scorer(everyone, everyone), len(query), len(gallery), progress=progress)

@@ -215,9 +215,10 @@ def _pairs(
         raise InputError("held-out sightings need camids and times, so that the weight of time can be learned")
     runs = match(pids, pids, None, None, NO_CAMERAS).positives
     forward = runs.owners() < runs.values
-    i, j = np.triu_indices(count, 1)
     if count * (count - 1) // 2 > DIFFERENT_PAIRS:
         i, j = np.random.default_rng(seed).integers(count, size=(2, DIFFERENT_PAIRS))
+    else:
+        i, j = np.triu_indices(count, 1)
     others = pids[i] != pids[j]
     i, j = (np.concatenate(pair) for pair in ((runs.owners()[forward], i[others]), (runs.values[forward], j[others])))
     kept = (camids[i] != camids[j]) | one_camera

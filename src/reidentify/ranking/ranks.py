@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 _CACHED_ROWS = 32
 """Rows looked at together: few enough to stay in the processor's cache."""
 _SORTED = 2048
-"""Up to this many values are sorted, in place of a count for every match."""
+_COUNTED = 24
+"""More values than the one are counted for every match, unless there are more matches than the other: then sorted."""
 
 
 def ranks_of(
@@ -78,7 +79,7 @@ def _ranks_of_rows(
 
 def _below(values: Floats, wanted: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """How many of `values` lie below each of `wanted` (rising), and how many at most at it. `values` may be sorted."""
-    if len(values) <= _SORTED:
+    if len(values) <= _SORTED or len(wanted) > _COUNTED:
         values.sort()
         return values.searchsorted(wanted, "left"), values.searchsorted(wanted, "right")
     return (

@@ -81,9 +81,9 @@ class KReciprocal:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
                 raise InputError(f"{name} of the re-ranking must be a whole number from 1, got {value!r}")
-        if not 0 <= self.lambda_value <= 1:
+        if not isinstance(self.lambda_value, (int, float)) or not 0 <= self.lambda_value <= 1:
             raise InputError(f"lambda_value of the re-ranking must lie between 0 and 1, got {self.lambda_value!r}")
-        if self.base not in BASES:
+        if not isinstance(self.base, str) or self.base not in BASES:
             raise InputError(f"unknown base distance {self.base!r} of the re-ranking: expected {', '.join(BASES)}")
 
     def of_vectors(self, query_vectors: Matrix, gallery_vectors: Matrix, *, progress: bool = False) -> Reranked:

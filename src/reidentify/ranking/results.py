@@ -68,6 +68,7 @@ class Result:
             Re-identification", TPAMI 2021, section 4.1); NaN without any.
         first_rank: Q, int64. Rank of the first match, from 1; 0 without any. Q x draws where the protocol draws.
         camera_pairs: None where cameras are unknown.
+        ranking: in words, what was done besides comparing embeddings; empty for nothing.
     """
 
     protocol: Protocol
@@ -80,6 +81,7 @@ class Result:
     inp: NDArray[np.float64]
     first_rank: NDArray[np.int64]
     camera_pairs: CameraPairs | None = None
+    ranking: str = ""
 
     @property
     def valid(self) -> NDArray[np.bool_]:
@@ -186,7 +188,7 @@ class Result:
         ranks = {f"rank{k}": self.rank(k) for k in RANKS}
         return {
             "mAP": self.mAP, "mAP_trapezoid": self.mAP_trapezoid, "mINP": self.mINP, **ranks,
-            "protocol": self.protocol.name, "rule": self.rule,
+            "protocol": self.protocol.name, "rule": self.rule, "ranking": self.ranking,
             "queries": self.queries, "valid_queries": self.valid_queries, "gallery": self.gallery,
         }  # fmt: skip
 
@@ -213,8 +215,9 @@ class Result:
         valid = f"{self.valid_queries:,} with a match, over which the scores average"
         head = f"Protocol {self.protocol.name}: {self.gallery:,} gallery rows, {self.queries:,} queries ({valid})"
         rule = textwrap.fill(self.rule, 96, initial_indent="  Rule: ", subsequent_indent="  ")
+        ranking = f"  Ranking: {self.ranking}." if self.ranking else ""
         brackets = "  In brackets: 95 % intervals, resampling identities." if bounds else ""
-        return "\n".join(filter(None, [head, *table, brackets, rule]))
+        return "\n".join(filter(None, [head, *table, ranking, brackets, rule]))
 
     def intervals_if_any(self) -> dict[str, tuple[float, float]]:
         """The intervals as they are printed and saved; empty where all queries are of one identity."""
@@ -234,7 +237,8 @@ class Result:
         for name in _COLUMNS:
             if name != "camids" or known:
                 columns[name] = np.concatenate([getattr(r, name) for r in results])
-        return Result(protocol=results[0].protocol, gallery=max(r.gallery for r in results), **columns)
+        gallery, ranking = max(r.gallery for r in results), results[0].ranking
+        return Result(protocol=results[0].protocol, gallery=gallery, ranking=ranking, **columns)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write `per_query.parquet`, then `metrics.json`, into `folder`, which is made if need be."""
@@ -271,6 +275,7 @@ class Result:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             name, rule, gallery = content["protocol"], content["rule"], int(content["gallery"])
+            ranking = str(content.get("ranking", ""))
             known = PROTOCOLS.get(name)
             protocol = Protocol(name, rule, **content["protocol_settings"])
             pairs = _pairs_from_json(content["camera_pairs"])
@@ -289,7 +294,8 @@ class Result:
             flat = (array if width is None else array.flatten()).to_numpy(zero_copy_only=False)
             columns[column] = flat if width is None else flat.reshape(-1, width)
         values: dict[str, Any] = {c: columns.get(c) for c in _COLUMNS}
-        return Result(protocol=known if known == protocol else protocol, gallery=gallery, **values, camera_pairs=pairs)
+        protocol = known if known == protocol else protocol
+        return Result(protocol=protocol, gallery=gallery, **values, camera_pairs=pairs, ranking=ranking)
 
 
 def _pairs_to_json(pairs: CameraPairs | None) -> dict[str, Any] | None:

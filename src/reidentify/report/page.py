@@ -138,11 +138,12 @@ def _scores(result: Result) -> str:
             between = f"<dd><small>{low:.1f} to {high:.1f}</small></dd>"
         score = f"<dd>{100 * float(values[name]):.1f}<small> %</small></dd>"
         tiles.append(f"<div>{score}{between}<dt>{shown}</dt></div>")
+    ranking = f"<p>Ranking: {escape(result.ranking)}.</p>" if result.ranking else ""
     sure = " The range below a score is its 95 % interval, from resampling identities." if bounds else ""
     return (
         f'<section><p class="sub">{result.queries:,} queries, {result.gallery:,} gallery rows, protocol'
         f" {escape(result.protocol.name)}</p><dl>{''.join(tiles)}</dl>"
-        f"<p>{escape(result.rule)}</p>"
+        f"<p>{escape(result.rule)}</p>{ranking}"
         f"<p>mAP is the mean precision at the matches; mAP, mINP and rank-k average over the"
         f" {result.valid_queries:,} queries with a match. The trapezoid is the official convention of Market-1501: it"
         f" interpolates precision and averages over all {result.queries:,} queries.{sure}</p></section>"

@@ -72,6 +72,12 @@ def _parse(text: str) -> tuple[str, str | None, int] | None:
     return None
 
 
+def bases(name: str) -> set[str]:
+    """The data sets that a name stands for, without variants and splits: those whose people it may show."""
+    known = {part: _parse(part) for part in name.split("+") if part}
+    return {part if found is None else found[0] for part, found in known.items()}
+
+
 def _unknown(text: str) -> InputError:
     if os.sep in text or Path(text).suffix in (".csv", ".parquet"):
         return InputError(f"{text}: no such file or folder")
