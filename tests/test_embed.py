@@ -11,7 +11,9 @@ from torch.nn import functional as F
 
 import reidentify
 from reidentify import Benchmark, ImageError, InputError, Sightings, WeightsError, zoo
+from reidentify.embed import Model
 from reidentify.models.catalogue import ModelSettings, build
+from reidentify.models.pcb import PCB
 from reidentify.models.weights import Card, Preprocessing, save_weights
 
 SETTINGS = {"architecture": "osnet", "width": 0.25, "init": "random", "embedding_dim": 16}
@@ -156,3 +158,21 @@ def test_foreign_networks_say_what_is_assumed(tmp_path: Path) -> None:
     np.testing.assert_allclose(model.embed(red)[0], expected / np.linalg.norm(expected), atol=1e-5)
     stated = Preprocessing(8, 4, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 1.0, "bgr")
     np.testing.assert_allclose(reidentify.load(path, preprocessing=stated).embed(red)[0], [0, 0, 1], atol=1e-6)
+
+
+def test_views_of_a_network_of_stripes_are_added_before_each_stripe_is_scaled() -> None:
+    # st-ReID's test feature: the maps of image and mirror are summed, then each stripe is scaled to length one.
+    class Pass(torch.nn.Module):
+        num_features = 3
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images * torch.linspace(1, 2, images.shape[-1])  # the mirror image is seen otherwise
+
+    card = Card("stripes", {}, Preprocessing(4, 2), 6, "people", "MIT")
+    model = Model.of_network(PCB(Pass(), parts=2).eval(), card, torch.device("cpu"))
+    pixels = torch.randint(0, 256, (3, 3, 4, 2), dtype=torch.uint8)
+    ready = card.preprocessing.apply(pixels)
+    maps = (ready + ready.flip(-1)) * torch.tensor([1.0, 2.0])
+    stripes = [maps[:, :, rows].mean((2, 3)) for rows in (slice(0, 2), slice(2, 4))]
+    expected = torch.cat([s / s.norm(dim=1, keepdim=True) for s in stripes], 1) / 2**0.5
+    torch.testing.assert_close(model.describe(pixels, flip=True), expected)

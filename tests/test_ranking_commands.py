@@ -101,9 +101,12 @@ def test_time_and_re_ranking_from_the_command_line(network: Path, table: Path, t
     command("spacetime", "fit", network, "--data", table, "--out", tmp_path / "time")
     said = capsys.readouterr().out
     assert "camera 1" in said
-    assert {"spacetime.safetensors", "spacetime.json", "intervals.png", "network.png"} == {
+    assert {"spacetime.safetensors", "spacetime.json", "clocks.json", "intervals.png", "network.png"} == {
         p.name for p in (tmp_path / "time").iterdir()
     }
+    clocks = json.loads((tmp_path / "time" / "clocks.json").read_text())
+    assert clocks[0]["camera"] == 1
+    assert clocks[0]["seconds_ahead"] == 0
     command("spacetime", "plot", tmp_path / "time", "--out", tmp_path / "pictures")
     assert (tmp_path / "pictures" / "network.png").exists()
     runs = {
@@ -128,6 +131,19 @@ def test_time_and_re_ranking_from_the_command_line(network: Path, table: Path, t
     assert "mAP" in capsys.readouterr().out
     assert cli.main(["compare", str(tmp_path / "plain"), str(tmp_path / "nothing")]) == 2
     # The published fusion needs no network.
+    arguments = [
+        "spacetime",
+        "fit",
+        str(network),
+        "--data",
+        str(table),
+        "--out",
+        str(tmp_path),
+        "--fusion",
+        "published",
+    ]
+    assert cli.main(arguments) == 2
+    assert "needs no weights" in capsys.readouterr().err
     command("spacetime", "fit", "--data", table, "--out", tmp_path / "published", "--fusion", "published")
     assert isinstance(fusion.load(tmp_path / "published"), fusion.LogisticFusion)
 

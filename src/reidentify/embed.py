@@ -21,6 +21,7 @@ from reidentify.data.console import tracked
 from reidentify.data.pixels import DecodedOnTheFly, Pixels, open_pixels, to_array
 from reidentify.errors import InputError, ReidentifyWarning, WeightsError
 from reidentify.models.catalogue import ModelSettings, build
+from reidentify.models.output import Output
 from reidentify.models.weights import Card, Preprocessing, card_path, load_state, read_state
 from reidentify.values import Embeddings, Sightings
 
@@ -30,7 +31,7 @@ Run: TypeAlias = Callable[[Tensor, Tensor | None], Tensor]
 
 
 class Model:
-    """A network with what it takes to use it. Made by `load`.
+    """A network with what it takes to use it. Made by `load`, or from a network and its card by `of_network`.
 
     Attributes:
         card: what the weights are.
@@ -40,6 +41,16 @@ class Model:
 
     def __init__(self, run: Run, card: Card, device: torch.device, network: nn.Module | None = None) -> None:
         self._run, self.card, self.device, self.network = run, card, device, network
+
+    @staticmethod
+    def of_network(network: nn.Module, card: Card, device: torch.device) -> Model:
+        """A network on its device, in evaluation mode."""
+
+        def run(images: Tensor, camids: Tensor | None) -> Tensor:
+            output: Output = network(images, camids)
+            return output.embedding if output.parts is None else output.parts.flatten(1)
+
+        return Model(run, card, device, network)
 
     def __repr__(self) -> str:
         p = self.card.preprocessing
@@ -147,7 +158,11 @@ class Model:
     def describe(
         self, images: Tensor, camids: Tensor | None = None, flip: bool = False, scales: Sequence[float] = (1.0,)
     ) -> Tensor:
-        """Embed RGB pixels, B x 3 x H x W uint8, on the model's device: B x D of unit length."""
+        """Embed RGB pixels, B x 3 x H x W uint8, on the model's device: B x D of unit length.
+
+        The views (mirror image, enlargements) are added up first and scaled to unit length afterwards, for a network of
+        stripes each stripe by itself (st-ReID's published test feature).
+        """
         total: Tensor | float = 0.0
         for scale in scales:
             shown = images
@@ -159,7 +174,8 @@ class Model:
             for view in (ready, ready.flip(-1)) if flip else (ready,):
                 total = total + self._run(view, camids).float()
         assert isinstance(total, Tensor)
-        return F.normalize(total, dim=1)
+        parts = total.unflatten(1, (getattr(self.network, "num_parts", 1), -1))
+        return F.normalize(F.normalize(parts, dim=2).flatten(1), dim=1)
 
 
 def embed_sides(model: Model, benchmark: Benchmark, **options: Any) -> tuple[Embeddings, Embeddings]:
@@ -206,7 +222,7 @@ def load(
             f"{card_path(path)}: embedding_dim is {card.embedding_dim}, but the network's is {network.embedding_dim}"
         )
     network = network.eval().to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Model(lambda images, camids: network(images, camids).embedding, card, where, network)
+    return Model.of_network(network, card, where)
 
 
 def weights_path(weights: str | os.PathLike[str]) -> Path:

@@ -1,5 +1,7 @@
 """Clocks of cameras: known shifts are found again where people walk both ways."""
 
+import json
+
 import numpy as np
 import pytest
 from walks import walks
@@ -16,6 +18,9 @@ def test_known_shifts_are_found_again(ahead):
     np.testing.assert_allclose(clocks.seconds, expected, atol=8)  # two bins
     assert clocks.people.tolist() == [150] * 4
     assert clocks.spread.max() < 8
+    written = json.loads(clocks.to_json())
+    assert [entry["camera"] for entry in written] == [1, 2, 3, 4]
+    assert [entry["seconds_ahead"] for entry in written] == clocks.seconds.tolist()
 
 
 def test_one_way_may_be_walked_three_times_as_often():

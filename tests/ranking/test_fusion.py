@@ -117,15 +117,16 @@ def test_calibrated_time_beats_published_time_beats_appearance(network):
     assert calibrated > published + 0.1
 
 
-def test_fit_states_what_it_rests_on_and_takes_the_likeliest_bandwidth(network):
+def test_fit_states_what_it_rests_on_and_takes_the_likeliest_settings(network):
     statistics, held_out, *_ = network
-    fitted = LogOddsFusion.fit(statistics, held_out, sigmas=(0.1, 1, 200))
+    fitted = LogOddsFusion.fit(statistics, held_out, sigmas=(0.1, 1, 200), strengths=(3, 1e5))
     basis = fitted.basis
     # 20 people, 12 pictures each: 6 pairs of cameras with 9 pairs of pictures.
     assert (basis["identities"], basis["same_pairs"]) == (20, 20 * 6 * 9)
     assert basis["different_pairs"] == 20 * 19 // 2 * 12 * 9
-    assert fitted.sigma == 1
-    assert basis["log_loss"]["1"] == min(basis["log_loss"].values()) < basis["log_loss_of_appearance"]
+    assert (fitted.sigma, fitted.strength) == (1, 3)
+    assert len(basis["log_loss"]) == 6
+    assert basis["log_loss"]["sigma 1, strength 3"] == min(basis["log_loss"].values()) < basis["log_loss_of_appearance"]
     assert fitted.slope > 0
     assert fitted.weight > 0
 

@@ -89,7 +89,7 @@ def test_long_intervals_are_taken_for_the_longest():
 
 def test_log_ratio_by_hand():
     # One person: 8 s, twice. Different people: 108 s and -92 s, and one interval spread over all 100 bins.
-    fitted = SpaceTime(bins=50, strength=2).fit(sightings((1, 1, 0), (1, 2, 8), (2, 1, 100), (2, 2, 108)))
+    fitted = SpaceTime(bins=50).fit(sightings((1, 1, 0), (1, 2, 8), (2, 1, 100), (2, 2, 108)))
     bins = np.arange(1, 99)  # the outermost stand apart
     counts = np.full(98, 0.01) + (bins == 50 + 27) + (bins == 49 - 23)
     sigma = 25.5 * 2**-0.2  # half of 77 - 26, and two people
@@ -102,8 +102,8 @@ def test_log_ratio_by_hand():
     np.testing.assert_allclose(found.at(1, 2, elapsed), different, 1e-5)
     same = np.arange(100) == 52
     expected = np.log((2 * same / different + 2) / 4)
-    np.testing.assert_allclose(fitted.log_ratio(1, 2, elapsed, SHARP), expected, 1e-4)
-    np.testing.assert_allclose(fitted.log_ratio(2, 1, -elapsed, SHARP), expected, 1e-4)
+    np.testing.assert_allclose(fitted.log_ratio(1, 2, elapsed, SHARP, 2), expected, 1e-4)
+    np.testing.assert_allclose(fitted.log_ratio(2, 1, -elapsed, SHARP, 2), expected, 1e-4)
 
 
 def test_the_outermost_bins_are_not_smoothed():
@@ -165,8 +165,12 @@ def test_what_cannot_be_learned_from_is_an_error():
         SpaceTime().fit(whole.replace(pids=np.zeros(60, int)))
     with pytest.raises(InputError, match=r"two cameras.*5 identities, 1 cameras"):
         SpaceTime().fit(whole[whole.camids == 2])
-    with pytest.raises(InputError, match="bin_width and strength above 0"):
+    with pytest.raises(InputError, match="bin_width above 0"):
         SpaceTime(bin_width=0)
+    with pytest.raises(InputError, match="strength must be above 0"):
+        SpaceTime().fit(whole).log_ratios(strength=0)
+    with pytest.raises(InputError, match="there are none"):
+        SpaceTime().fit(whole[:0])
     with pytest.raises(InputError, match="cluster or mean"):
         SpaceTime(visits="median")
 
@@ -186,7 +190,7 @@ def test_a_tracklet_counts_at_its_middle():
 
 
 def test_files_give_back_the_same_tables(tmp_path):
-    fitted = SpaceTime(bin_width=2.5, bins=300, visit_gap=9, strength=3, same_camera="learn").fit(walks(30))
+    fitted = SpaceTime(bin_width=2.5, bins=300, visit_gap=9, same_camera="learn").fit(walks(30))
     fitted.save(tmp_path / "network.safetensors")
     again = SpaceTime.load(tmp_path / "network.safetensors")
     assert vars(again).keys() == vars(fitted).keys()

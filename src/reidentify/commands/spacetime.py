@@ -29,7 +29,7 @@ def fit(
 
     Args:
         data: a data set with cameras and times, or a path to your own data.
-        out: folder for spacetime.safetensors, its JSON, intervals.png and network.png.
+        out: folder for spacetime.safetensors, its JSON, clocks.json, intervals.png and network.png.
         weights: the network whose similarities are fused with time; needed for the calibrated fusion.
         root: the data root; default $REIDENTIFY_DATA, else ~/.cache/reidentify/data.
         bin_width: of the histograms, in seconds.
@@ -37,14 +37,16 @@ def fit(
         fusion: log-odds calibrated on held-out identities, or the logistic smoothing of st-ReID.
     """
     from reidentify.calibrate import set_aside
-    from reidentify.ranking.clocks import estimate_offsets
+    from reidentify.errors import InputError
     from reidentify.training.recipe import SpaceTimeSettings
     from reidentify.training.spacetime import fuse, learn, report
 
+    if weights is not None and fusion == "published":
+        raise InputError("the published fusion needs no weights: leave them out, or take --fusion calibrated")
     benchmark = benchmark_of(data, root)
     settings = SpaceTimeSettings(fit=True, bin_width=bin_width, visits=visits, fusion=fusion)
     rows, model, unseen = benchmark.train, None, None
-    if weights is not None and fusion == "calibrated":
+    if weights is not None:
         model = use.load(weights)
         rows, unseen = set_aside(model.card, benchmark)
     statistics = learn(settings, rows, model is not None)
@@ -53,9 +55,9 @@ def fit(
         known = model.card.dataset == benchmark.name
         held = model.embed_sightings(unseen, cameras=known, **use.options())
     own_clocks = benchmark.facts is not None and benchmark.facts.own_clocks
-    found = fuse(settings, statistics, held, out, own_clocks)
+    found, clocks = fuse(settings, statistics, held, out, own_clocks)
     print(found)
-    print(report(estimate_offsets(found.spacetime)))
+    print(report(clocks))
     print(Path(out) / "spacetime.safetensors")
 
 
@@ -74,7 +76,8 @@ def plot(statistics: str, out: str | None = None, own_clocks: bool = False) -> N
     from reidentify.training.spacetime import draw, report
 
     folder, learned = out or statistics, SpaceTime.load(statistics)
-    draw(learned, folder, own_clocks)
-    print(report(estimate_offsets(learned)))
+    clocks = estimate_offsets(learned)
+    draw(learned, folder, clocks if own_clocks else None)
+    print(report(clocks))
     for name in ("intervals.png", "network.png"):
         print(Path(folder) / name)

@@ -16,7 +16,7 @@ class Output:
             in evaluation mode the vector that is compared.
         logits: B x C class scores, or B x P x C for a network that classifies P parts separately; None in evaluation
             mode and for networks without a classifier.
-        parts: B x P x D, one vector per body part or stripe.
+        parts: B x P x D, one vector per body part or stripe, not normalised.
         visibility: B x P, from 0 (unseen) to 1.
         attributes: logits per attribute name, B x values.
         maps: named spatial maps, B x ... x H x W, for inspection and for losses on attention.

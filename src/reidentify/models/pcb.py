@@ -90,9 +90,9 @@ class PCB(nn.Module):
             camids: not used; taken so that every network is called alike.
 
         Returns:
-            `parts` B x P x D, each of length one; `embedding` B x (P * D), the parts one after another, so that the
-            cosine of two embeddings is the mean cosine of their parts; in training mode `logits` B x P x classes where
-            there are classifiers.
+            `parts` B x P x D, as pooled or reduced; `embedding` B x (P * D), the parts one after another, each scaled
+            to length one, so that the cosine of two embeddings is the mean cosine of their parts; in training mode
+            `logits` B x P x classes where there are classifiers.
 
         Raises:
             InputError: the feature map has fewer rows than there are parts.
@@ -113,5 +113,5 @@ class PCB(nn.Module):
                 vectors = torch.stack([reduced for reduced, _ in read], 1)
             if self.training and read[0][1] is not None:
                 logits = torch.stack([logit for _, logit in read if logit is not None], 1)
-        parts = F.normalize(vectors.float(), dim=2)
-        return Output(parts.flatten(1), logits, parts)
+        parts = vectors.float()
+        return Output(F.normalize(parts, dim=2).flatten(1), logits, parts)

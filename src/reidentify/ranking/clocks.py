@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,19 @@ class Clocks:
     seconds: NDArray[np.float64]
     people: NDArray[np.int64]
     spread: NDArray[np.float64]
+
+    def to_json(self) -> str:
+        """An entry per camera; what is unknown is null."""
+        entries = [
+            {
+                "camera": int(camera),
+                "seconds_ahead": None if np.isnan(seconds) else float(seconds),
+                "people": int(people),
+                "spread": None if np.isnan(spread) else float(spread),
+            }
+            for camera, seconds, people, spread in zip(self.cameras, self.seconds, self.people, self.spread)
+        ]
+        return json.dumps(entries, indent=2) + "\n"
 
 
 def estimate_offsets(statistics: SpaceTime, sigma: float = 5.0) -> Clocks:

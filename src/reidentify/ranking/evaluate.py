@@ -26,8 +26,8 @@ Vectors: TypeAlias = "NDArray[np.float32] | torch.Tensor"
 class Fusion(typing.Protocol):
     """Appearance together with something else that sightings tell, as time and place: see `fusion`."""
 
-    def scorer(self, query: Embeddings, gallery: Embeddings) -> Scorer:
-        """What measures the distances between two sides."""
+    def scorer(self, query: Embeddings, gallery: Embeddings, device: str | None = None) -> Scorer:
+        """What measures the distances between two sides; torch computes similarities on `device`, if one is given."""
         ...
 
 
@@ -71,7 +71,8 @@ def evaluate(
         rerank: `"k-reciprocal"`, or a configured `ranking.rerank.KReciprocal`; with `spacetime`, of the joint distance.
             All gallery rows take part, junk too, as in a search that knows no labels.
         rescore: the cascade: another scorer, and how many of the nearest rows it ranks anew.
-        device: where torch computes the distances of embeddings, e.g. "cuda". None: NumPy, on the CPU.
+        device: where torch computes the distances of embeddings, e.g. "cuda"; with `spacetime` the look-up of
+            intervals, and re-ranking after it, stay on the CPU. None: NumPy, on the CPU.
         seed: of the draws, where the protocol draws its gallery.
         progress: show a progress bar while re-ranking.
 
@@ -159,7 +160,7 @@ def _embedding_scorer(
         rerank = KReciprocal()
     if rerank is None:
         if spacetime is not None:
-            return spacetime.scorer(query, gallery)
+            return spacetime.scorer(query, gallery, device)
         return DotProduct(query.vectors, gallery.vectors, device=device)
     if spacetime is None:
         sides = query.vectors, gallery.vectors
@@ -168,7 +169,7 @@ def _embedding_scorer(
         first, second = (on_device(device, side) for side in sides)
         return rerank.of_vectors(first, second, progress=progress)
     everyone = Embeddings.concat([query, gallery])
-    return rerank.of_scorer(spacetime.scorer(everyone, everyone), len(query), len(gallery), progress=progress)
+    return rerank.of_scorer(spacetime.scorer(everyone, everyone, device), len(query), len(gallery), progress=progress)
 
 
 def match_sightings(query: Sightings, gallery: Sightings, protocol: Protocol | None = None) -> Matches:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -23,6 +24,8 @@ Combine: TypeAlias = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArra
 
 SIGMAS = (2.0, 3.0, 5.0, 10.0, 20.0, 50.0)
 """Bandwidths, in bins, that `LogOddsFusion.fit` tries."""
+STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0)
+"""Strengths of the prior that `LogOddsFusion.fit` tries."""
 DIFFERENT_PAIRS = 500_000
 """Pairs of different people that `LogOddsFusion.fit` draws where there are more."""
 RIDGE = 1e-4
@@ -30,10 +33,16 @@ RIDGE = 1e-4
 
 
 class JointScorer:
-    """A Scorer out of cosine similarities, a table over intervals, and a function that makes distances of the two."""
+    """A Scorer out of cosine similarities, a table over intervals, and a function that makes distances of the two.
 
-    def __init__(self, query: Embeddings, gallery: Embeddings, table: Intervals, combine: Combine) -> None:
-        self._appearance = DotProduct(query.vectors, gallery.vectors)
+    Torch computes the cosines on `device` where one is given; the look-up of intervals and the joint score stay on the
+    CPU.
+    """
+
+    def __init__(
+        self, query: Embeddings, gallery: Embeddings, table: Intervals, combine: Combine, device: str | None = None
+    ) -> None:
+        self._appearance = DotProduct(query.vectors, gallery.vectors, device=device)
         self._intervals = table.between(query.sightings, gallery.sightings)
         self._combine = combine
 
@@ -68,9 +77,9 @@ class LogisticFusion:
     def __repr__(self) -> str:
         return f"LogisticFusion({self.spacetime!r}, sigma={self.sigma:g}, {self.visual}, {self.temporal})"
 
-    def scorer(self, query: Embeddings, gallery: Embeddings) -> JointScorer:
+    def scorer(self, query: Embeddings, gallery: Embeddings, device: str | None = None) -> JointScorer:
         """Distances are 1 minus the joint score."""
-        return JointScorer(query, gallery, self.spacetime.probabilities(self.sigma), self._distance)
+        return JointScorer(query, gallery, self.spacetime.probabilities(self.sigma), self._distance, device)
 
     def _distance(self, cosine: NDArray[np.float32], probability: NDArray[np.float32]) -> NDArray[np.float32]:
         return 1 - _logistic(cosine, *self.visual) * _logistic(probability, *self.temporal)
@@ -91,7 +100,7 @@ class LogOddsFusion:
     Args:
         spacetime: fitted.
         slope, intercept, weight: of the log-odds.
-        sigma: bandwidth of the log ratios, in bins.
+        sigma, strength: of the log ratios, as `SpaceTime.log_ratios` takes them.
         basis: what the numbers rest on, as `fit` states it.
     """
 
@@ -102,22 +111,28 @@ class LogOddsFusion:
         intercept: float = 0.0,
         weight: float = 1.0,
         sigma: float = 5.0,
+        strength: float = 10.0,
         basis: Mapping[str, Any] | None = None,
     ) -> None:
         self.spacetime, self.slope, self.intercept, self.weight = spacetime, slope, intercept, weight
-        self.sigma, self.basis = sigma, dict(basis or {})
+        self.sigma, self.strength, self.basis = sigma, strength, dict(basis or {})
 
     def __repr__(self) -> str:
         return (
             f"LogOddsFusion({self.spacetime!r}, {self.slope:.3g} * cosine {self.intercept:+.3g}"
-            f" {self.weight:+.3g} * log ratio, sigma={self.sigma:g})"
+            f" {self.weight:+.3g} * log ratio, sigma={self.sigma:g}, strength={self.strength:g})"
         )
 
     @classmethod
     def fit(
-        cls, spacetime: SpaceTime, held_out: Embeddings, sigmas: Sequence[float] = SIGMAS, seed: int = 0
+        cls,
+        spacetime: SpaceTime,
+        held_out: Embeddings,
+        sigmas: Sequence[float] = SIGMAS,
+        strengths: Sequence[float] = STRENGTHS,
+        seed: int = 0,
     ) -> LogOddsFusion:
-        """Logistic regression on pairs of held-out training images, with the bandwidth of the smallest log loss.
+        """Logistic regression on pairs of held-out training images; bandwidth and strength are those of the smallest loss.
 
         Pairs of one camera are left out unless the statistics learn them. All pairs of one person count as much as all
         pairs of different people; of the latter at most `DIFFERENT_PAIRS` are drawn.
@@ -127,6 +142,7 @@ class LogOddsFusion:
             held_out: embeddings of training identities that neither the network nor `spacetime` was fitted on, as
                 `Benchmark.holdout` sets them aside.
             sigmas: bandwidths to try, in bins.
+            strengths: of the prior, to try.
             seed: of the draw.
 
         Raises:
@@ -148,27 +164,24 @@ class LogOddsFusion:
         camids, times = rows.sightings.camids, rows.sightings.row_times()
         assert camids is not None
         assert times is not None
-        best, losses = None, {}
-        for sigma in sigmas:
-            ratio = spacetime.log_ratio(camids[i], camids[j], times[j] - times[i], sigma)
-            coefficients, loss = _regress(np.stack([cosine, ratio], 1), same)
-            losses[f"{sigma:g}"] = loss
-            if loss == min(losses.values()):
-                best = sigma, coefficients
-        assert best is not None
-        sigma, (slope, weight, intercept) = best
+        found = {}
+        for sigma, strength in itertools.product(sigmas, strengths):
+            ratio = spacetime.log_ratio(camids[i], camids[j], times[j] - times[i], sigma, strength)
+            found[sigma, strength] = _regress(np.stack([cosine, ratio], 1), same)
+        sigma, strength = min(found, key=lambda tried: found[tried][1])
+        slope, weight, intercept = found[sigma, strength][0]
         basis = {
             "identities": len(rows.sightings.identities),
             "same_pairs": int(same.sum()),
             "different_pairs": int((~same).sum()),
-            "log_loss": losses,
+            "log_loss": {f"sigma {s:g}, strength {p:g}": loss for (s, p), (_, loss) in found.items()},
             "log_loss_of_appearance": _regress(cosine[:, None], same)[1],
         }
-        return cls(spacetime, slope, intercept, weight, sigma, basis)
+        return cls(spacetime, slope, intercept, weight, sigma, strength, basis)
 
-    def scorer(self, query: Embeddings, gallery: Embeddings) -> JointScorer:
+    def scorer(self, query: Embeddings, gallery: Embeddings, device: str | None = None) -> JointScorer:
         """Distances are -log P(one person)."""
-        return JointScorer(query, gallery, self.spacetime.log_ratios(self.sigma), self._distance)
+        return JointScorer(query, gallery, self.spacetime.log_ratios(self.sigma, self.strength), self._distance, device)
 
     def _distance(self, cosine: NDArray[np.float32], ratio: NDArray[np.float32]) -> NDArray[np.float32]:
         odds = np.float32(self.slope) * cosine + np.float32(self.intercept) + np.float32(self.weight) * ratio
@@ -177,7 +190,7 @@ class LogOddsFusion:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write statistics and settings, as `SpaceTime.save` does."""
-        names = ("slope", "intercept", "weight", "sigma", "basis")
+        names = ("slope", "intercept", "weight", "sigma", "strength", "basis")
         self.spacetime.save(path, {"kind": "log-odds", **{name: getattr(self, name) for name in names}})
 
 

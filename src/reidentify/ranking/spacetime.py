@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 FILE = "spacetime.safetensors"
 """Where statistics lie in a folder that is named instead of them."""
-FORMAT = 1
+FORMAT = 2
 """The layout of the files that `SpaceTime.save` writes and `SpaceTime.load` understands."""
 TINY = 1e-7
 """What the published code adds to the sums that it divides by."""
 _COLUMNS = ("pids", "camids", "times")
-_SETTINGS = ("bin_width", "bins", "visits", "visit_gap", "strength", "same_camera")
+_SETTINGS = ("bin_width", "bins", "visits", "visit_gap", "same_camera")
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +76,6 @@ class SpaceTime:
         visits: `cluster`: an identity's sightings at a camera are one visit until more than `visit_gap` seconds pass
             without any. `mean`: they are one visit at the mean of their times, as published, even if people return.
         visit_gap: seconds.
-        strength: of `log_ratios`. A pair of cameras that n identities passed is trusted as n : `strength` against the
-            assumption that intervals there say nothing.
         same_camera: of `log_ratios`. `never`: two sightings by one camera are held for different people, as firmly as
             the most unlikely interval; right where a protocol ignores an identity's matches by the query's camera.
             `learn`: from the visits to one camera, as between cameras; right for searching live, where a person may
@@ -96,20 +94,19 @@ class SpaceTime:
         bins: int = 5000,
         visits: Literal["cluster", "mean"] = "cluster",
         visit_gap: float = 60.0,
-        strength: float = 10.0,
         same_camera: Literal["never", "learn"] = "never",
     ) -> None:
-        if not (bin_width > 0 and bins >= 1 and visit_gap >= 0 and strength > 0):
+        if not (bin_width > 0 and bins >= 1 and visit_gap >= 0):
             raise InputError(
-                "space-time statistics need bin_width and strength above 0, bins of at least 1 and no negative"
-                f" visit_gap; got {bin_width}, {strength}, {bins} and {visit_gap}"
+                "space-time statistics need bin_width above 0, bins of at least 1 and no negative visit_gap; got"
+                f" {bin_width}, {bins} and {visit_gap}"
             )
         if visits not in ("cluster", "mean") or same_camera not in ("never", "learn"):
             raise InputError(
                 f"visits must be cluster or mean, and same_camera never or learn; got {visits!r} and {same_camera!r}"
             )
         self.bin_width, self.bins, self.visits, self.visit_gap = bin_width, bins, visits, visit_gap
-        self.strength, self.same_camera = strength, same_camera
+        self.same_camera = same_camera
 
     def __repr__(self) -> str:
         if not hasattr(self, "visits_"):
@@ -134,6 +131,8 @@ class SpaceTime:
                 f"space-time statistics are learned from training rows alone, and {wrong} of these {len(train)} are of"
                 " the query or the gallery: give the benchmark's train"
             )
+        if not len(train):
+            raise InputError("space-time statistics need training rows, and there are none")
         times = train.row_times()
         if train.camids is None or (train.camids == UNKNOWN).all():
             raise InputError("space-time statistics need to know which camera made each sighting: give camids")
@@ -206,7 +205,7 @@ class SpaceTime:
         smooth[np.diag(self._rows)] = 0
         return self._table(smooth.reshape(self._same.shape))
 
-    def log_ratios(self, sigma: float = 5.0) -> Intervals:
+    def log_ratios(self, sigma: float = 5.0, strength: float = 10.0) -> Intervals:
         """Log of how much likelier an interval is between sightings of one person than of different people.
 
         Both densities are those of `densities`. With n identities seen by both cameras, the former is taken for
@@ -215,10 +214,13 @@ class SpaceTime:
 
         Args:
             sigma: in bins.
+            strength: above 0; so many identities' worth of doubt that intervals say anything.
         """
+        if not strength > 0:
+            raise InputError(f"strength must be above 0, got {strength}")
         same, people = self._of_one_person(sigma)[1:], self.people_[self.people_ > 0][:, None]
         ratios = np.zeros_like(self._different)
-        ratios[1:] = np.log((people * same / self._different[1:] + self.strength) / (people + self.strength))
+        ratios[1:] = np.log((people * same / self._different[1:] + strength) / (people + strength))
         if self.same_camera == "never":
             own = np.diag(self._rows)[:-1]
             ratios[own] = 0
@@ -250,10 +252,10 @@ class SpaceTime:
         return self.probabilities(sigma).at(cameras, others, seconds)
 
     def log_ratio(
-        self, cameras: ArrayLike, others: ArrayLike, seconds: ArrayLike, sigma: float = 5.0
+        self, cameras: ArrayLike, others: ArrayLike, seconds: ArrayLike, sigma: float = 5.0, strength: float = 10.0
     ) -> NDArray[np.float32]:
-        """`log_ratios(sigma).at(...)`: evidence for one person between sightings that lie `seconds` apart."""
-        return self.log_ratios(sigma).at(cameras, others, seconds)
+        """`log_ratios(sigma, strength).at(...)`: evidence for one person between sightings `seconds` apart."""
+        return self.log_ratios(sigma, strength).at(cameras, others, seconds)
 
     def journeys(
         self, clocks: Clocks | None = None

@@ -50,7 +50,7 @@ from reidentify.training.loader import Loader, Rows
 from reidentify.training.module import EmbeddingTraining
 from reidentify.training.objective import Objective
 from reidentify.training.recipe import Recipe
-from reidentify.training.spacetime import fuse, learn
+from reidentify.training.spacetime import fuse, learn, report
 from reidentify.training.validation import Validation
 from reidentify.values import Embeddings
 
@@ -277,7 +277,7 @@ def _finish(
     )
     device = torch.device("cuda" if torch.cuda.is_available() and recipe.run.accelerator != "cpu" else "cpu")
     network = network.eval().to(device)
-    model = Model(lambda images, camids: network(images, camids).embedding, card, device, network)
+    model = Model.of_network(network, card, device)
 
     scores: list[dict[str, Any]] = []
     sides = {test: embed_sides(model, test, progress=progress) for test in _tests(held, benchmark)}
@@ -286,7 +286,9 @@ def _finish(
     fusion = None
     if statistics is not None:
         own_clocks = benchmark.facts is not None and benchmark.facts.own_clocks
-        fusion = fuse(recipe.spacetime, statistics, seen, folder, own_clocks)
+        fusion, clocks = fuse(recipe.spacetime, statistics, seen, folder, own_clocks)
+        if progress:
+            print(report(clocks))
         _show(folder)
     for test, (query, gallery) in sides.items():
         result = reidentify.evaluate(query, gallery, test.protocol)

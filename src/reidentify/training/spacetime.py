@@ -15,6 +15,9 @@ from reidentify.report.charts import LIGHT
 from reidentify.training.recipe import SpaceTimeSettings
 from reidentify.values import Embeddings, Sightings
 
+CLOCKS = "clocks.json"
+"""How far the cameras' clocks are apart, beside the statistics."""
+
 
 def learn(settings: SpaceTimeSettings, train: Sightings, holdout: bool) -> SpaceTime:
     """Learn the statistics.
@@ -42,7 +45,7 @@ def fuse(
     held: Embeddings | None,
     out: str | os.PathLike[str],
     own_clocks: bool,
-) -> Fusion:
+) -> tuple[Fusion, Clocks]:
     """Learn how much the statistics weigh beside appearance, and write both with their pictures.
 
     Args:
@@ -50,20 +53,21 @@ def fuse(
         statistics: from `learn`.
         held: embeddings of training identities that neither the statistics nor the network has seen; None for the
             published fusion.
-        out: the folder for `spacetime.safetensors`, its JSON, `intervals.png` and `network.png`.
+        out: the folder for `spacetime.safetensors`, its JSON, `clocks.json`, `intervals.png` and `network.png`.
         own_clocks: the cameras share no clock, so travel times are drawn after the estimated clocks.
     """
     fusion: Fusion = LogisticFusion(statistics, settings.sigma)
     if settings.fusion == "calibrated" and held is not None:
         fusion = LogOddsFusion.fit(statistics, held)
     fusion.save(Path(out) / FILE)
-    draw(statistics, out, own_clocks)
-    return fusion
+    clocks = estimate_offsets(statistics)
+    files.write(Path(out) / CLOCKS, clocks.to_json())
+    draw(statistics, out, clocks if own_clocks else None)
+    return fusion, clocks
 
 
-def draw(statistics: SpaceTime, out: str | os.PathLike[str], own_clocks: bool = False) -> None:
-    """Write `intervals.png` and `network.png`, the latter after the estimated clocks where the cameras share none."""
-    clocks = estimate_offsets(statistics) if own_clocks else None
+def draw(statistics: SpaceTime, out: str | os.PathLike[str], clocks: Clocks | None = None) -> None:
+    """Write `intervals.png` and `network.png`, the latter after `clocks` where the cameras share none."""
     files.write(Path(out) / "intervals.png", pictures.intervals(statistics, LIGHT))
     files.write(Path(out) / "network.png", pictures.network(statistics, LIGHT, clocks))
 
