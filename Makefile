@@ -38,7 +38,6 @@ lint: setup
 
 bench: setup
 	$(BIN)/python benchmarks/ranking.py
-	$(BIN)/python benchmarks/reranking.py
 
 docs: setup
 	$(BIN)/python docs/build.py

@@ -27,7 +27,7 @@ def memory(prepare: Callable[..., Any], call: Callable[[Any], Any], *arguments: 
     process.start()
     process.join()
     if process.exitcode:
-        raise SystemExit(f"{call.__name__} ended with exit code {process.exitcode}: is there enough memory?")
+        raise SystemExit(f"{call} ended with exit code {process.exitcode}: is there enough memory?")
     return float(queue.get())
 
 

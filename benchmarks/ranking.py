@@ -1,13 +1,15 @@
-"""Evaluation side by side in one process: ours, torchreid's compiled evaluator, and sorting every row.
+"""Evaluation and re-ranking side by side in one process: ours, torchreid's, and the work that cannot be avoided.
 
     python benchmarks/ranking.py [--torchreid CHECKOUT] [--query-embeddings Q.parquet --gallery-embeddings G.parquet]
 
 1. From a matrix of distances: all contenders get the same float32 matrix, and their scores are compared. The matrix of
    a trained network comes from the embeddings given (`reidentify embed --data market1501 --split query`), else from
    random clusters; that of an untrained network is of random vectors.
-2. From embeddings: the matrix product alone, block by block, beside a whole evaluation, with the memory above the
-   inputs.
-3. How the cost grows with queries x gallery.
+2. From embeddings: the matrix product alone, block by block, beside a whole evaluation.
+3. How the cost grows with queries x gallery; once more with every second row of the gallery a match.
+4. k-reciprocal re-ranking (`reranking.py`): at 256-d and 512-d beside torchreid's, and at MSMT17's size.
+
+Memory is by how much the peak of a process of its own lies above its inputs.
 
 torchreid is optional: a checkout of github.com/KaiyangZhou/deep-person-reid whose evaluator was compiled
 (`python setup.py build_ext --inplace` in torchreid/metrics/rank_cylib).
@@ -18,10 +20,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from measure import memory, seconds
 from numpy.typing import NDArray
+from reranking import reranking, reranking_large
 from rich.console import Console
 from rich.table import Table
 
@@ -56,35 +60,33 @@ def sorting(distances: NDArray[np.float32], labels: Labels) -> tuple[float, floa
     return float(np.mean(precisions)), float(np.mean(firsts))
 
 
-def torchreid(checkout: str) -> Evaluator:
+def torchreid(checkout: str, distances: NDArray[np.float32], labels: Labels) -> tuple[float, float]:
     """The compiled evaluator of a checkout of torchreid."""
     sys.path.insert(0, f"{checkout}/torchreid/metrics/rank_cylib")
     try:
         from rank_cy import evaluate_cy
     except ImportError as error:
         raise SystemExit(f"{checkout}: the evaluator is not compiled there ({error})") from None
-
-    def evaluator(distances: NDArray[np.float32], labels: Labels) -> tuple[float, float]:
-        cmc, mean_precision = evaluate_cy(distances, *labels, 50)
-        return float(mean_precision), float(cmc[0])
-
-    return evaluator
+    finally:
+        del sys.path[0]
+    cmc, mean_precision = evaluate_cy(distances, *labels, 50)
+    return float(mean_precision), float(cmc[0])
 
 
-def random_side(rows: int, width: int, noise: float, seed: int) -> Embeddings:
-    """Unit vectors around 1,501 identities under six cameras; much noise: as if untrained."""
+def random_side(rows: int, width: int, noise: float, seed: int, identities: int = 1500) -> Embeddings:
+    """Unit vectors around so many identities under six cameras; much noise: as if untrained."""
     rng = np.random.default_rng(seed)
-    centres = np.random.default_rng(0).standard_normal((1501, width), np.float32)
-    pids = rng.integers(1, 1501, rows)
+    centres = np.random.default_rng(0).standard_normal((identities + 1, width), np.float32)
+    pids = rng.integers(1, identities + 1, rows)
     vectors = centres[pids] + noise * rng.standard_normal((rows, width), np.float32)
     return Embeddings(
         vectors / np.linalg.norm(vectors, axis=1, keepdims=True), Sightings(pids, rng.integers(1, 7, rows))
     )
 
 
-def sides(size: tuple[int, int], noise: float = 3.0, width: int = 512) -> tuple[Embeddings, Embeddings]:
-    """Query and gallery of a size."""
-    return random_side(size[0], width, noise, 1), random_side(size[1], width, noise, 2)
+def sides(size: tuple[int, int], noise: float = 3.0, identities: int = 1500) -> tuple[Embeddings, Embeddings]:
+    """Query and gallery of a size, 512-d."""
+    return random_side(size[0], 512, noise, 1, identities), random_side(size[1], 512, noise, 2, identities)
 
 
 def product(given: tuple[Embeddings, Embeddings]) -> None:
@@ -108,20 +110,32 @@ def labels_of(query: Embeddings, gallery: Embeddings) -> Labels:
 
 def from_matrix(trained: tuple[Embeddings, Embeddings], peers: dict[str, Evaluator]) -> Table:
     """Every contender on the same matrices."""
-    table = Table("distances", "evaluator", "seconds", "ours is faster by", "largest difference", title="From a matrix")
+    columns = "distances", "evaluator", "seconds", "ours is faster by", "largest difference", "GB above the matrix"
+    table = Table(*columns, title="From a matrix")
     untrained = sides((len(trained[0]), len(trained[1])), noise=100.0)
     for name, (query, gallery) in (("trained", trained), ("random", untrained)):
-        kept = gallery[gallery.sightings.pids >= 0]  # junk is removed beforehand, as the peers want it
-        distances = np.ascontiguousarray(1 - query.vectors @ kept.vectors.T)
-        labels = labels_of(query, kept)
+        distances, labels = matrix(query, gallery)
         expected = ours(distances, labels)
         base = seconds(lambda d=distances, labels=labels: ours(d, labels))
-        table.add_row(name, "reidentify", f"{base:.3f}", "", "")
+        peak = memory(matrix, partial(apply, ours), query, gallery)
+        table.add_row(name, "reidentify", f"{base:.3f}", "", "", f"{peak:.3f}")
         for peer, evaluator in peers.items():
             took = seconds(lambda d=distances, labels=labels, e=evaluator: e(d, labels), repeats=2)
             difference = max(abs(a - b) for a, b in zip(expected, evaluator(distances, labels)))
-            table.add_row(name, peer, f"{took:.3f}", f"{took / base:.1f} x", f"{difference:.1e}")
+            peak = memory(matrix, partial(apply, evaluator), query, gallery)
+            table.add_row(name, peer, f"{took:.3f}", f"{took / base:.1f} x", f"{difference:.1e}", f"{peak:.3f}")
     return table
+
+
+def matrix(query: Embeddings, gallery: Embeddings) -> tuple[NDArray[np.float32], Labels]:
+    """Distances and labels; junk is removed beforehand, as the peers want it."""
+    kept = gallery[gallery.sightings.pids >= 0]
+    return np.ascontiguousarray(1 - query.vectors @ kept.vectors.T), labels_of(query, kept)
+
+
+def apply(evaluator: Evaluator, given: tuple[NDArray[np.float32], Labels]) -> None:
+    """An evaluator on what `matrix` made."""
+    evaluator(*given)
 
 
 def from_embeddings(trained: tuple[Embeddings, Embeddings], large: bool) -> Table:
@@ -141,13 +155,15 @@ def from_embeddings(trained: tuple[Embeddings, Embeddings], large: bool) -> Tabl
 
 
 def growth() -> Table:
-    """Four sizes, each with four times the pairs of the one before."""
-    table = Table("queries x gallery", "pairs", "evaluation, s", "ns per pair", title="Growth (512-d)")
-    for factor in (1, 2, 4, 8):
-        size = 500 * factor, 4_000 * factor
-        given = sides(size)
-        took, pairs = seconds(lambda g=given: whole(g)), size[0] * size[1]
-        table.add_row(f"{size[0]:,} x {size[1]:,}", f"{pairs:,}", f"{took:.3f}", f"{1e9 * took / pairs:.2f}")
+    """Four sizes, each with four times the pairs of the one before; with few matches, and with many."""
+    table = Table("identities", "queries x gallery", "pairs", "evaluation, s", "ns per pair", title="Growth (512-d)")
+    for identities in (1500, 2):
+        for factor in (1, 2, 4, 8):
+            size = 500 * factor, 4_000 * factor
+            given = sides(size, identities=identities)
+            took, pairs = seconds(lambda g=given: whole(g)), size[0] * size[1]
+            counts = f"{identities:,}", f"{size[0]:,} x {size[1]:,}", f"{pairs:,}"
+            table.add_row(*counts, f"{took:.3f}", f"{1e9 * took / pairs:.2f}")
     return table
 
 
@@ -161,7 +177,7 @@ def main() -> None:
     given = parser.parse_args()
     peers: dict[str, Evaluator] = {"sorting (NumPy)": sorting}
     if given.torchreid:
-        peers["torchreid (Cython)"] = torchreid(given.torchreid)
+        peers["torchreid (Cython)"] = partial(torchreid, given.torchreid)
     if given.query_embeddings and given.gallery_embeddings:
         trained = Embeddings.load(given.query_embeddings), Embeddings.load(given.gallery_embeddings)
     else:
@@ -172,6 +188,10 @@ def main() -> None:
     console.print(from_matrix(trained, peers))
     console.print(from_embeddings(trained, not given.skip_msmt17))
     console.print(growth())
+    for width in (256, 512):
+        console.print(reranking(MARKET, width, given.torchreid))
+    if not given.skip_msmt17:
+        console.print(reranking_large(MSMT17))
 
 
 if __name__ == "__main__":
