@@ -132,7 +132,7 @@ class LogOddsFusion:
         strengths: Sequence[float] = STRENGTHS,
         seed: int = 0,
     ) -> LogOddsFusion:
-        """Logistic regression on pairs of held-out training images; bandwidth and strength are those of the smallest loss.
+        """Logistic regression on pairs of held-out training images, at bandwidth and strength of the smallest loss.
 
         Pairs of one camera are left out unless the statistics learn them. All pairs of one person count as much as all
         pairs of different people; of the latter at most `DIFFERENT_PAIRS` are drawn.

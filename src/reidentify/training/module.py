@@ -53,7 +53,7 @@ class EmbeddingTraining(pl.LightningModule):
         losses = self.objective(output, batch.labels)
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
-            values = ", ".join(f"{k} {float(v.detach() if hasattr(v, 'detach') else v):.3g}" for k, v in losses.items())
+            values = ", ".join(f"{k} {v.item():.3g}" for k, v in losses.items())
             raise ReidentifyError(
                 f"the loss is not finite at epoch {self.current_epoch}, step {step} ({values}): lower optimiser.lr, set"
                 " optimiser.clip, or train with run.precision=32-true"
