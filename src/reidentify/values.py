@@ -1,4 +1,4 @@
-"""The few values that flow through the package: Sightings, Embeddings and Batch."""
+"""The few values that flow through the package: Sightings with their attributes, Embeddings and Batch."""
 
 from __future__ import annotations
 
@@ -24,6 +24,29 @@ JUNK = -1
 """`pids` value of a box that is neither right nor wrong: it is ignored in ranking and never trained on."""
 DISTRACTOR = 0
 """`pids` value of a person (or background) outside the identities: a wrong answer for every query."""
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One thing that is said of people or of sightings of them, with the values that it can have.
+
+    Args:
+        name: of the column in `Sightings.attributes`.
+        values: names of the values 0, 1, 2, ...
+        identity: True: of the person, as the colour of a coat ("identity-relevant"); False: of the sighting, as the
+            direction of walking ("identity-irrelevant").
+
+    Raises:
+        InputError: fewer than two values, or two of one name.
+    """
+
+    name: str
+    values: tuple[str, ...]
+    identity: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self.values) < 2 or len(set(self.values)) < len(self.values):
+            raise InputError(f"attribute {self.name}: expected two or more different values, got {self.values}")
 
 
 def _chosen(index: Index, count: int) -> NDArray[np.int64]:
@@ -165,6 +188,13 @@ class Sightings:
     def replace(self, **columns: Any) -> Sightings:
         """A copy with some columns exchanged."""
         return dataclasses.replace(self, **columns)
+
+    def images(self) -> Sightings:
+        """Every frame as a row of its own, with the row columns of its tracklet."""
+        rows = self.frame_rows()
+        columns: dict[str, Any] = {k: v[rows] for k in self.ROWS if (v := getattr(self, k)) is not None}
+        attributes = {k: v[rows] for k, v in self.attributes.items()}
+        return dataclasses.replace(self, **columns, attributes=attributes, offsets=None)
 
     @staticmethod
     def concat(parts: Sequence[Sightings]) -> Sightings:
@@ -338,6 +368,7 @@ class Batch:
         times: B x T, float64, seconds.
         keypoints: B x T x J x 3: x, y in pixels of `pixels`, and visibility.
         masks: B x T x H x W, person masks from 0 to 1.
+        attributes: B x A, int64, the value of each attribute in the order of a schema; -1 where unlabelled.
 
     Raises:
         InputError: a shape differs from the stated one.
@@ -351,6 +382,7 @@ class Batch:
     times: torch.Tensor | None = None
     keypoints: torch.Tensor | None = None
     masks: torch.Tensor | None = None
+    attributes: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         shape = tuple(self.pixels.shape)
@@ -364,6 +396,8 @@ class Batch:
             value = getattr(self, name)
             if value is not None and tuple(value.shape) != want:
                 raise InputError(f"{name}: expected shape {want}, got {tuple(value.shape)}")
+        if self.attributes is not None and (self.attributes.ndim != 2 or len(self.attributes) != b):
+            raise InputError(f"attributes: expected shape ({b}, A), got {tuple(self.attributes.shape)}")
         if self.keypoints is not None:
             got = tuple(self.keypoints.shape)
             if len(got) != 4 or got[:2] != (b, t) or got[3] != 3:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from reidentify.errors import InputError
 from reidentify.ranking.protocol import MARKET1501, Protocol
-from reidentify.values import DISTRACTOR, Sightings
+from reidentify.values import DISTRACTOR, Attribute, Sightings
 
 
 @dataclass(frozen=True)
@@ -78,12 +78,17 @@ class Benchmark:
         sightings: every row, `split` set to "train", "query" or "gallery".
         protocol: how it is evaluated.
         facts: None for a user's own data.
+        schema: the attributes that training and evaluation may use; each is a column of the sightings.
+
+    Raises:
+        InputError: a split or an attribute's value that there is not.
     """
 
     name: str
     sightings: Sightings
     protocol: Protocol = MARKET1501
     facts: Facts | None = None
+    schema: tuple[Attribute, ...] = ()
 
     def __post_init__(self) -> None:
         split = self.sightings.split
@@ -92,6 +97,16 @@ class Benchmark:
         unknown = sorted(set(split.tolist()) - {"train", "query", "gallery"})
         if unknown:
             raise InputError(f"{self.name}: split must be train, query or gallery, found {', '.join(unknown)}")
+        for attribute in self.schema:
+            column = self.sightings.attributes.get(attribute.name)
+            if column is None:
+                raise InputError(f"{self.name}: the sightings have no attribute {attribute.name}")
+            wrong = np.flatnonzero((column < -1) | (column >= len(attribute.values)))
+            if len(wrong):
+                raise InputError(
+                    f"{self.name}: row {wrong[0]} has the value {column[wrong[0]]} of {attribute.name}, which knows 0"
+                    f" to {len(attribute.values) - 1}, and -1 where unlabelled"
+                )
 
     def __repr__(self) -> str:
         return f"Benchmark({self.name}: train {self.train!r}, query {self.query!r}, gallery {self.gallery!r})"
@@ -122,7 +137,7 @@ class Benchmark:
         Raises:
             InputError: there are none; the message says why, and what to do.
         """
-        missing = [side for side in ("query", "gallery") if not len(self._rows(side))]
+        missing = [side for side in ("query", "gallery") if not len(getattr(self, side))]
         if not missing:
             return
         rows = self.sightings[np.flatnonzero(self.sightings.split != "train")]
@@ -162,7 +177,7 @@ class Benchmark:
                 f"{self.name}: no held-out identity was seen by two cameras, so none can be searched for; train with"
                 " input.holdout=0"
             )
-        held_out = Benchmark(f"{self.name}-holdout", test.replace(split=split), self.protocol, self.facts)
+        held_out = self.replace(name=f"{self.name}-holdout", sightings=test.replace(split=split))
         return rows[~held], held_out
 
     def replace(self, **changes: object) -> Benchmark:
