@@ -12,6 +12,7 @@ from drawn import draw_person
 import reidentify
 from reidentify import Embeddings, InputError, Sightings, cli, zoo
 from reidentify.calibrate import set_aside, unseen, verify
+from reidentify.errors import ReidentifyWarning
 from reidentify.models.weights import Card, card_path
 from reidentify.ranking import fusion
 
@@ -71,6 +72,37 @@ def test_a_calibration_lands_in_the_card_and_verify_uses_it(network: Path, table
     a, b = model.embed(same)
     assert near[0].similarity == pytest.approx(float(a @ b), abs=1e-6)
     assert verify(model, *same, prior=0.01).probability < near[0].probability
+
+
+def test_verify_embeds_as_the_calibration_did(network: Path, table: Path, tmp_path: Path, recwarn) -> None:
+    shown = [table.parent / f"61_1_{i}.png" for i in (0, 1)]
+    assert {k: Card.read(network / "weights.json").calibration[k] for k in ("flip", "scales")} == {
+        "flip": Card.read(network / "weights.json").flip,
+        "scales": [1.0],
+    }
+    shutil.copytree(network, tmp_path / "views")
+    command("calibrate", tmp_path / "views", "--data", table, "--flip", "true", "--scales", 1, 1.25)
+    model = reidentify.load(tmp_path / "views")
+    stated = model.card.calibration
+    assert (stated["flip"], stated["scales"]) == (True, [1.0, 1.25])
+    a, b = model.embed(shown, flip=True, scales=(1.0, 1.25))
+    recwarn.clear()
+    for options in ({}, {"flip": True, "scales": [1.25, 1]}):
+        assert verify(model, *shown, **options).similarity == pytest.approx(float(a @ b), abs=1e-6)
+    assert not recwarn.list
+    said = "with mirror images at scales 1 1.25 and is used without mirror images at scales 1,"
+    with pytest.warns(ReidentifyWarning, match=said):
+        other = verify(model, *shown, flip=False, scales=[1.0])
+    plain = model.embed(shown, flip=False)
+    assert other.similarity == pytest.approx(float(plain[0] @ plain[1]), abs=1e-6)
+    # A card written before these were stated: as the card embeds, at the input size.
+    unstated = {k: v for k, v in stated.items() if k not in ("flip", "scales")}
+    model.card = dataclasses.replace(model.card, calibration=unstated)
+    a, b = model.embed(shown)
+    assert verify(model, *shown).similarity == pytest.approx(float(a @ b), abs=1e-6)
+    model.card = dataclasses.replace(model.card, calibration={**stated, "scales": "large"})
+    with pytest.raises(InputError, match=r"scales to be a list of numbers, got True and 'large': calibrate again"):
+        verify(model, *shown)
 
 
 def test_verify_without_a_calibration_says_how_to_get_one(table: Path) -> None:

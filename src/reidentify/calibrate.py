@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ from reidentify import files
 from reidentify.data.benchmark import Benchmark
 from reidentify.data.benchmarks import bases
 from reidentify.embed import Model, Picture, weights_path
-from reidentify.errors import InputError
+from reidentify.errors import InputError, ReidentifyWarning
+from reidentify.hints import fits
 from reidentify.models.weights import Card, card_path
 from reidentify.ranking.calibration import Calibration
 from reidentify.values import Sightings
@@ -107,24 +110,48 @@ def calibrate(model: Model, rows: Sightings, data: str, **options: Any) -> Calib
     return Calibration.fit(model.embed_sightings(rows, cameras=False, **options), data)
 
 
-def write_card(weights: str | os.PathLike[str], card: Card, calibration: Calibration) -> Path:
-    """Write the card beside the weights with this calibration; returns its path."""
+def write_card(
+    weights: str | os.PathLike[str],
+    card: Card,
+    calibration: Calibration,
+    flip: bool | None = None,
+    scales: Sequence[float] = (1.0,),
+) -> Path:
+    """Write the card beside the weights with this calibration, and what it was fitted with; returns its path.
+
+    Args:
+        weights: as `embed.load` takes them.
+        card: that of these weights.
+        calibration: goes into the card.
+        flip, scales: those that `calibrate` was given, as in `Model.embed_sightings`.
+    """
     path = card_path(weights_path(weights))
-    files.write(path, dataclasses.replace(card, calibration=calibration.to_dict()).to_json())
+    stated = {"flip": card.flip if flip is None else flip, "scales": [float(scale) for scale in scales]}
+    files.write(path, dataclasses.replace(card, calibration=calibration.to_dict() | stated).to_json())
     return path
 
 
-def verify(model: Model, first: Picture, second: Picture, prior: float = 0.5, **options: Any) -> Verdict:
+def verify(
+    model: Model,
+    first: Picture,
+    second: Picture,
+    prior: float = 0.5,
+    flip: bool | None = None,
+    scales: Sequence[float] | None = None,
+    **options: Any,
+) -> Verdict:
     """Say how probably two pictures show one person.
 
     Args:
         model: a network whose card holds a calibration.
         first, second: a picture of one person each, as `Model.embed` takes them.
         prior: the probability before looking, between 0 and 1.
-        options: those of `Model.embed`.
+        flip, scales: as in `Model.embed`; None: as for the calibration. With others a warning says that similarities
+            may mean something else.
+        options: the others of `Model.embed`.
 
     Raises:
-        InputError: no calibration, or a prior that is not between 0 and 1.
+        InputError: no calibration or one that makes no sense, or a prior that is not between 0 and 1.
         ImageError: a file cannot be read.
     """
     if not model.card.calibration:
@@ -132,8 +159,29 @@ def verify(model: Model, first: Picture, second: Picture, prior: float = 0.5, **
             f"{model.card.name} has no calibration, so its similarities are no probabilities: run `reidentify"
             " calibrate` on people it was not trained on"
         )
-    calibration = Calibration.from_dict(model.card.calibration)
-    a, b = model.embed([first, second], **options)
+    stated = dict(model.card.calibration)
+    # A card that states neither was written by a training, which embeds as the card says, at the input size.
+    fitted_flip, fitted_scales = stated.pop("flip", model.card.flip), stated.pop("scales", [1.0])
+    if not fits(fitted_flip, bool) or not fits(fitted_scales, list[float]):
+        raise InputError(
+            f"calibration: expected flip to be true or false and scales to be a list of numbers, got {fitted_flip!r}"
+            f" and {fitted_scales!r}: calibrate again"
+        )
+    calibration = Calibration.from_dict(stated)
+    flip, scales = fitted_flip if flip is None else flip, fitted_scales if scales is None else scales
+    if flip != fitted_flip or sorted(scales) != sorted(fitted_scales):
+        warnings.warn(
+            f"{model.card.name} was calibrated {_views(fitted_flip, fitted_scales)} and is used {_views(flip, scales)},"
+            " so the probability and the threshold may be off: use it as it was calibrated, or calibrate again",
+            ReidentifyWarning,
+            stacklevel=2,
+        )
+    a, b = model.embed([first, second], flip=flip, scales=scales, **options)
     similarity = float(a @ b)
     probability = float(calibration.probability(similarity, prior))
     return Verdict(similarity, probability, prior, similarity >= calibration.at(FPR).similarity, calibration)
+
+
+def _views(flip: bool, scales: Sequence[float]) -> str:
+    """The views of a picture that an embedding averages, in words."""
+    return f"{'with' if flip else 'without'} mirror images at scales {' '.join(f'{scale:g}' for scale in scales)}"

@@ -37,6 +37,24 @@ def test_blocks_by_integers_and_ties():
     np.testing.assert_array_equal(part, whole[[3, 1]][:, [8, 0, 4]])
 
 
+@pytest.mark.parametrize(
+    ("first", "order"),
+    [
+        ([np.inf, 0, 1, np.inf, 2], [2, 1, 4, 0, 3]),  # infinitely far: behind everything, in gallery order
+        ([1e17, 2e17, 3e17, 4e17, 5e17], [1, 0, 2, 3, 4]),  # 1 less than 1e17 is 1e17
+        ([-1e17, 5, 3, -1e17, 5], [3, 0, 2, 1, 4]),
+        ([-np.inf, -np.inf, 0, -np.inf, 1], [1, 0, 3, 2, 4]),  # more than two are infinitely near
+        ([np.inf] * 5, [1, 0, 2, 3, 4]),
+    ],
+)
+def test_distances_of_any_size(first, order):
+    second = Table([[5, 4, 3, 2, np.inf]])  # of the two nearest the later comes first
+    cascade = Cascade(Table([first]), second, 2, 5)
+    assert np.argsort(cascade.block(slice(0, 1), slice(0, 5))[0], kind="stable").tolist() == order
+    query, gallery = Sightings([1]), Sightings([1 if c == order[-1] else 2 for c in range(5)])
+    assert evaluate(query, gallery, scorer=Table([first]), rescore=(second, 2)).first_rank.tolist() == [5]
+
+
 def test_in_an_evaluation_what_is_ignored_takes_no_place():
     # The two nearest rows are of the query's own camera: the cascade looks at the next one.
     query, gallery = Sightings([1], camids=[1]), Sightings([1, 1, 2, 1], camids=[1, 1, 2, 2])
@@ -49,5 +67,10 @@ def test_in_an_evaluation_what_is_ignored_takes_no_place():
 def test_errors():
     with pytest.raises(InputError, match="at least 1, got 0"):
         Cascade(Table([[1]]), Table([[1]]), 0, 1)
-    with pytest.raises(InputError, match="NaN between query row 0 and gallery row 1"):
+    with pytest.raises(InputError, match="second scorer gives NaN between query row 0 and gallery row 1"):
         Cascade(Table([[2, 1]]), Table([[1, np.nan]]), 1, 2).block(slice(0, 1), slice(0, 2))
+    # Also where the row is not among the nearest, and where it is not asked for.
+    first = Table([[1, 2, 3], [1, 2, 3], [1, 2, np.nan]])
+    for rows in (slice(1, 3), np.array([1, 2])):
+        with pytest.raises(InputError, match="first scorer gives NaN between query row 2 and gallery row 2"):
+            Cascade(first, Table(np.zeros((3, 3))), 1, 3).block(rows, slice(0, 1))

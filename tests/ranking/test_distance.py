@@ -1,11 +1,14 @@
 """Blocked distances and nearest neighbours against float64."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
+import torch
 
 from reidentify.errors import InputError
 from reidentify.ranking import distance
-from reidentify.ranking.distance import DotProduct, blocks, topk
+from reidentify.ranking.distance import DotProduct, as_array, blocks, smallest, topk
 from reidentify.ranking.matches import match
 from reidentify.ranking.protocol import MARKET1501
 
@@ -37,6 +40,36 @@ def test_squared_distances_are_never_negative(vectors):
     same = DotProduct(vectors[1], vectors[1], "sqeuclidean").block(slice(None), slice(None))
     assert same.min() == 0
     assert np.diag(same).max() < 1e-3
+
+
+def test_squared_distances_take_no_second_block():
+    vectors = np.ones((1024, 8), np.float32)
+    scorer = DotProduct(vectors, vectors, "sqeuclidean")
+    tracemalloc.start()
+    block = scorer.block(slice(None), slice(None))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert block.nbytes <= peak < 1.5 * block.nbytes
+    on_tensors = DotProduct(vectors, vectors, "sqeuclidean", "cpu").block(slice(None), slice(None))
+    assert float(on_tensors.min()) == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("float16", "float32"),
+        ("float32", "float32"),
+        ("float64", "float64"),
+        ("int16", "float64"),
+        ("int32", "float64"),
+    ],
+)
+def test_arrays_and_tensors_become_the_same_floats(given, expected):
+    value = 2**24 + 1 if given == "int32" else 7  # float32 has no 2**24 + 1
+    array = np.array([[value]], given)
+    for distances in (array, torch.tensor(array)):
+        assert as_array(distances).dtype == expected
+        assert as_array(distances).tolist() == [[value]]
 
 
 def test_a_vector_of_zeros_is_at_distance_one():
@@ -83,3 +116,21 @@ def test_topk_leaves_out_what_the_protocol_ignores():
     assert distances[0, 2:].tolist() == [np.inf, np.inf]
     with pytest.raises(InputError, match="k must be at least 1"):
         topk(query, gallery, 0)
+
+
+@pytest.mark.parametrize("tensor", [False, True])
+@pytest.mark.parametrize("k", [1, 5, 70, 1003])
+@pytest.mark.parametrize("values", [1, 4, 10**6], ids=["collapsed", "4 values", "distinct"])
+@pytest.mark.parametrize("left_out", [0, 0.3, 0.95])
+def test_smallest_equals_a_stable_sort(values, k, tensor, left_out):
+    rng = np.random.default_rng(0)
+    distances = rng.integers(0, values, (9, 1003)).astype(np.float32)
+    distances[rng.random(distances.shape) < 0.01] = np.inf
+    distances[rng.random(distances.shape) < 0.01] = -np.inf
+    distances[rng.random(distances.shape) < left_out] = np.nan
+    columns, nearest = smallest(torch.from_numpy(distances) if tensor else distances, k)
+    for row, found, near_by in zip(distances, columns.tolist(), nearest.tolist()):
+        expected = sorted((value, column) for column, value in enumerate(row.tolist()) if value == value)[:k]
+        missing = k - len(expected)
+        assert found == [column for _, column in expected] + [-1] * missing
+        assert near_by == [value for value, _ in expected] + [np.inf] * missing

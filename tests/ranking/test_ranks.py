@@ -1,5 +1,7 @@
 """Ranks by counting: the same by sorting whole rows, for arrays and tensors, with ties and what is ignored."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -30,7 +32,7 @@ def random_case(rng, rows, columns, levels):
 
 
 @pytest.mark.parametrize("kind", ["float32", "float64", "tensor"])
-@pytest.mark.parametrize("levels", [2, 30, None], ids=["2 levels", "30 levels", "continuous"])
+@pytest.mark.parametrize("levels", [1, 2, 30, None], ids=["collapsed", "2 levels", "30 levels", "continuous"])
 @pytest.mark.parametrize(
     ("rows", "columns"), [(40, 25), (3, 5000), (2, 9000)], ids=["sorted", "counted", "many matches"]
 )
@@ -56,3 +58,30 @@ def test_minus_zero_and_infinity():
         ranks, columns = ranks_of(given, positives, nothing, kept)
         assert ranks.tolist() == [1, 3]  # equal to what stands before it, twice
         assert columns.tolist() == [1, 3]
+
+
+def test_what_is_left_out_counts_nowhere_among_equals():
+    # Column 0 is ignored and column 2 junk; both are as far as the matches in columns 3 and 4, as is column 1.
+    positives, ignored = Lists(np.array([3, 4]), np.array([0, 2])), Lists(np.array([0]), np.array([0, 1]))
+    kept = np.array([True, True, False, True, True])
+    for distance in (0.5, np.inf, -np.inf):
+        block = np.full((1, 5), distance, np.float32)
+        for given in (block, torch.from_numpy(block)):
+            ranks, columns = ranks_of(given, positives, ignored, kept)
+            assert (ranks.tolist(), columns.tolist()) == ([1, 2], [3, 4])
+
+
+def test_read_only_labels_are_taken_without_a_warning():
+    positives, nothing = Lists(np.array([1]), np.array([0, 1])), Lists(np.empty(0, np.int64), np.array([0, 0]))
+    kept = np.ones(2, bool)
+    for array in (positives.values, positives.offsets, nothing.values, kept):
+        array.flags.writeable = False
+    always = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            ranks, _ = ranks_of(torch.zeros(1, 2), positives, nothing, kept)
+    finally:
+        torch.set_warn_always(always)
+    assert ranks.tolist() == [1]

@@ -71,3 +71,18 @@ def test_files_that_are_no_result_are_named(tmp_path, labels):
     (tmp_path / "per_query.parquet").unlink()
     with pytest.raises(InputError, match=r"per_query.parquet: no such file"):
         Result.load(tmp_path)
+
+
+def test_files_of_different_evaluations_are_refused(tmp_path, labels):
+    rng = np.random.default_rng(0)
+    first, second = (score(rng.random((3, 5)), *labels) for _ in range(2))
+    fewer = score(rng.random((2, 5)), *(side[: 2 if i % 2 == 0 else 5] for i, side in enumerate(labels)))
+    assert first.mAP != second.mAP
+    for other, said in ((second, r"\(mAP is .* there and .* here\)"), (fewer, r"\(queries is 3 there and 2 here\)")):
+        other.save(tmp_path)
+        per_query = (tmp_path / "per_query.parquet").read_bytes()
+        first.save(tmp_path)
+        assert Result.load(tmp_path).mAP == first.mAP
+        (tmp_path / "per_query.parquet").write_bytes(per_query)
+        with pytest.raises(InputError, match=f"metrics.json and per_query.parquet .* {said}: evaluate again"):
+            Result.load(tmp_path)

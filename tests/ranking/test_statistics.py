@@ -1,9 +1,13 @@
 """Intervals and comparisons: by hand, against textbook formulas, and where they must refuse."""
 
+import dataclasses
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from reidentify.errors import InputError
+from reidentify.ranking import distance
 from reidentify.ranking.metrics import score
 from reidentify.ranking.protocol import NO_CAMERAS
 from reidentify.ranking.results import Result
@@ -85,6 +89,53 @@ def test_results_of_different_queries_are_refused():
         result_of([1, 2, 3]).compare(result_of([1, 2]))
     with pytest.raises(InputError, match="different queries or galleries"):
         result_of([1, 2], [1, 2]).compare(result_of([1, 2], [2, 1]))
+    first, second = (dataclasses.replace(result_of([1, 2]), camids=np.array(c)) for c in ([1, 1], [1, 2]))
+    with pytest.raises(InputError, match="different queries or galleries"):
+        first.compare(second)
+    for other in (first, result_of([1, 2])):  # cameras that one side does not know say nothing
+        assert first.compare(other).differences[0].p == 1
+
+
+def test_results_under_different_protocols_are_told_what_differs():
+    def under(**changes):
+        return dataclasses.replace(result_of([1, 2]), protocol=dataclasses.replace(NO_CAMERAS, **changes))
+
+    for changes, said in (
+        ({"name": "own"}, "no-cameras and own"),
+        ({"shots": 1, "repeats": 10}, "both are named no-cameras, but shots is None and 1; repeats is 1 and 10"),
+        ({"rule": "Other words."}, "both are named no-cameras, but their rules are in other words"),
+    ):
+        with pytest.raises(InputError, match=rf"protocols differ \({said}\): evaluate both"):
+            under().compare(under(**changes))
+
+
+def test_a_comparison_is_the_same_in_blocks_and_needs_little_memory(monkeypatch):
+    rng = np.random.default_rng(0)
+    first, second = (result_of(rng.integers(1, 11, 1000)) for _ in range(2))
+    tracemalloc.start()
+    found = first.compare(second)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6  # the signs of all 10,000 permutations would take 80 MB
+    monkeypatch.setattr(distance, "BLOCK_DISTANCES", 17_000)
+    for a, b in zip(found.differences, first.compare(second).differences):
+        assert (a.low, a.high, a.p) == pytest.approx((b.low, b.high, b.p), abs=1e-12)
+
+
+def test_queries_of_nobody_known_are_drawn_one_by_one():
+    # 300 people whose query finds its match at once, and 100 queries of distractors and junk, which count as 0 in the
+    # official mAP: if these are 100 people, it is a share of 400 people.
+    pids = np.concatenate([np.arange(1, 301), np.repeat([0, -1], 50)])
+    found = np.arange(400) < 300
+    ap = np.where(found, 1.0, np.nan)
+    result = Result(
+        NO_CAMERAS, 10, pids, None, matches=found.astype(int), ap=ap, ap_trapezoid=np.nan_to_num(ap), inp=ap,
+        first_rank=found.astype(int),
+    )  # fmt: skip
+    low, high = result.intervals()["mAP_trapezoid"]
+    half = 1.96 * np.sqrt(0.75 * 0.25 / 400)
+    assert (low, high) == pytest.approx((0.75 - half, 0.75 + half), abs=0.006)
+    assert result.compare(result).identities == 400
 
 
 def test_join_averages_over_splits():

@@ -285,7 +285,7 @@ def calibrate(weights: str, data: str, use: Use, root: str | None = None, pictur
     benchmark = benchmark_of(data, root)
     found = calibrate(model, unseen(model.card, benchmark), benchmark.name, **use.options())
     print(found)
-    print(write_card(weights, model.card, found))
+    print(write_card(weights, model.card, found, use.flip, use.scales or [1.0]))
     if picture:
         from reidentify.files import write
         from reidentify.report.charts import LIGHT
@@ -298,6 +298,8 @@ def calibrate(weights: str, data: str, use: Use, root: str | None = None, pictur
 def verify(weights: str, first: str, second: str, use: Use, prior: float = 0.5) -> None:
     """Say how probably two pictures show the same person, and what that rests on.
 
+    The pictures are embedded as those of the calibration were, unless --flip or --scales say otherwise.
+
     Example: reidentify verify market-small a.jpg b.jpg
 
     Args:
@@ -308,7 +310,7 @@ def verify(weights: str, first: str, second: str, use: Use, prior: float = 0.5) 
     """
     from reidentify.calibrate import verify
 
-    print(verify(use.load(weights), first, second, prior=prior, flip=use.flip, scales=use.scales or [1.0]))
+    print(verify(use.load(weights), first, second, prior=prior, flip=use.flip, scales=use.scales))
 
 
 def demo(out: str = "runs/demo", root: str | None = None) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reidentify.errors import InputError
-from reidentify.ranking.distance import Rows, Scorer, as_array, smallest
+from reidentify.ranking.distance import Floats, Rows, Scorer, as_array, smallest
 from reidentify.ranking.matches import Matches
 
 
@@ -14,7 +14,8 @@ class Cascade:
     """A quick scorer for the whole gallery and a careful one for its k nearest rows.
 
     The k rows come first, in the order of the second scorer (of equal distances, in the order of the first); the rest
-    follows in the order of the first. Only this order means something: the distances of the k are made up.
+    follows in the order of the first. Distances of any size may be among those of either, infinite ones too. Only the
+    order means something: the k are at distances -k to -1, and the rest from 0 on, one apart (equals stay equal).
 
     Args:
         first: ranks the whole gallery.
@@ -31,19 +32,29 @@ class Cascade:
         self._gallery, self._matches = gallery, matches
 
     def block(self, query_rows: Rows, gallery_rows: Rows) -> NDArray[np.float64]:
-        """Distances of some query rows to some gallery rows. len(query_rows) x len(gallery_rows), float64."""
+        """Distances of some query rows to some gallery rows. len(query_rows) x len(gallery_rows), float64.
+
+        Raises:
+            InputError: NaN from either scorer (query and gallery row are named).
+        """
         distances = np.array(as_array(self._first.block(query_rows, slice(0, self._gallery))), np.float64)
         queries = np.arange(query_rows.stop)[query_rows] if isinstance(query_rows, slice) else query_rows
         for query, row in zip(queries.tolist(), distances):
-            allowed = row
+            _refuse_nan("first", row, query, np.arange(self._gallery))
+            allowed = row.copy()
             if self._matches is not None:
-                allowed = row.copy()
                 allowed[self._matches.left_out(query)] = np.nan
-            near = smallest(allowed, self._k)
+            near = smallest(allowed[None], self._k)[0][0]
+            near = near[near >= 0]
             again = as_array(self._second.block(np.array([query]), near))[0]
-            if np.isnan(again).any():
-                column = near[np.argmax(np.isnan(again))]
-                raise InputError(f"rescore: NaN between query row {query} and gallery row {column}")
-            near = near[np.argsort(again, kind="stable")]
-            row[near] = row.min() - np.arange(len(near), 0, -1)
+            _refuse_nan("second", again, query, near)
+            row[:] = np.unique(row, return_inverse=True)[1]
+            row[near[np.argsort(again, kind="stable")]] = np.arange(-len(near), 0)
         return np.asarray(distances[:, gallery_rows])
+
+
+def _refuse_nan(scorer: str, distances: Floats, query: int, gallery_rows: NDArray[np.int64]) -> None:
+    wrong = np.isnan(distances)
+    if wrong.any():
+        column = gallery_rows[np.argmax(wrong)]
+        raise InputError(f"rescore: the {scorer} scorer gives NaN between query row {query} and gallery row {column}")

@@ -23,6 +23,8 @@ Floats: TypeAlias = "NDArray[np.float32] | NDArray[np.float64]"
 BLOCK_ROWS = 256
 BLOCK_DISTANCES = 1 << 24
 """A block holds at most this many distances (64 MiB of float32), however large the gallery is."""
+GROUPS = 16
+"""Groups of columns for each neighbour that is looked for; see `smallest`."""
 
 
 class Scorer(typing.Protocol):
@@ -78,12 +80,17 @@ class DotProduct:
         else:
             raise InputError(f"unknown metric {metric!r}: expected cosine or sqeuclidean")
         self._query, self._gallery = (side if device is None else on_device(device, side) for side in sides)
-        self._floor = 0.0 if metric == "sqeuclidean" else None
+        self._metric = metric
 
     def block(self, query_rows: Rows, gallery_rows: Rows) -> NDArray[np.float32] | torch.Tensor:
         """Distances of some query rows to some gallery rows. len(query_rows) x len(gallery_rows), float32."""
         distances = self._query[query_rows] @ self._gallery[gallery_rows].T
-        return distances if self._floor is None else distances.clip(self._floor)
+        if self._metric == "sqeuclidean":  # rounding may have gone below 0; in place, as a block is large
+            if isinstance(distances, np.ndarray):
+                np.maximum(distances, 0, out=distances)
+            else:
+                distances.clamp_(min=0)
+        return distances
 
 
 def on_device(device: str, vectors: NDArray[np.float32]) -> Any:
@@ -114,10 +121,13 @@ def blocks(rows: int, columns: int) -> Iterator[slice]:
 
 
 def as_array(distances: ArrayLike | torch.Tensor) -> Floats:
-    """Distances as a NumPy matrix, float32 or float64 (integers become float64), without a copy where possible."""
+    """Distances as a NumPy matrix, without a copy where possible.
+
+    Arrays and tensors alike: float32 and float64 stay, shorter floating point becomes float32, and integers of any
+    length float64, which holds every int32 exactly.
+    """
     if hasattr(distances, "detach"):
-        tensor = distances.detach()
-        distances = (tensor.double() if tensor.element_size() == 8 else tensor.float()).cpu().numpy()
+        distances = _floating(distances.detach()).cpu().numpy()
     array = np.asarray(distances)
     if array.dtype == np.float32:
         return np.asarray(array, np.float32)
@@ -128,9 +138,13 @@ def as_matrix(distances: ArrayLike | torch.Tensor) -> Floats | torch.Tensor:
     """As `as_array`, but a tensor on another device than the CPU stays there."""
     given: Any = distances
     if hasattr(given, "detach") and given.device.type != "cpu":
-        tensor: torch.Tensor = given.detach()
-        return tensor if tensor.element_size() == 8 else tensor.float()
+        return _floating(given.detach())
     return as_array(distances)
+
+
+def _floating(tensor: torch.Tensor) -> torch.Tensor:
+    short = tensor.is_floating_point() and tensor.element_size() < 8
+    return tensor.float() if short else tensor.double()
 
 
 def topk(
@@ -169,19 +183,46 @@ def nearest(
     k = min(k, gallery)
     rows, near_by = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf)
     for part in blocks(len(queries), gallery):
-        for i, distances in enumerate(as_array(scorer.block(queries[part], slice(0, gallery))), part.start):
-            if matches is not None:
-                # NaN sorts behind everything: the row is out of the list.
-                distances = distances.copy()
-                distances[matches.left_out(int(queries[i]))] = np.nan
-            near = smallest(distances, k)
-            rows[i, : len(near)], near_by[i, : len(near)] = near, distances[near]
+        distances = as_array(scorer.block(queries[part], slice(0, gallery)))
+        if matches is not None:
+            distances = distances.copy()
+            for row, query in zip(distances, queries[part].tolist()):
+                row[matches.left_out(query)] = np.nan
+        rows[part], near_by[part] = smallest(distances, k)
     return rows, near_by
 
 
-def smallest(distances: Floats, k: int) -> NDArray[np.int64]:
-    """Columns of the k smallest distances of a row, nearest first, of equals the earlier first; NaN is left out."""
-    # Everything up to the k-th smallest value, then a stable sort: ties keep the order of the gallery.
-    limit = np.partition(distances, k - 1)[k - 1]
-    near = np.flatnonzero(~np.isnan(distances) if np.isnan(limit) else distances <= limit)
-    return near[np.argsort(distances[near], kind="stable")[:k]]
+def smallest(distances: Floats | torch.Tensor, k: int) -> tuple[NDArray[np.int64], Floats]:
+    """The k smallest distances of every row of a block, exactly.
+
+    Args:
+        distances: n x G; NaN is left out. A tensor is searched on its device.
+        k: from 1 to G.
+
+    Returns:
+        Columns, n x k int64, nearest first and of equals the earlier first, and their distances. Where a row has fewer
+        than k, the column is -1 and the distance infinite.
+    """
+    n, width = distances.shape
+    # Whatever is no larger than a bound is a candidate. To find the k-th smallest value costs as much as the
+    # product; the k-th smallest among the minima of groups of columns costs little and lets few others in. A group's
+    # columns lie far apart, because near rows stand side by side where a set is sorted by identity.
+    if isinstance(distances, np.ndarray):
+        depth = max(1, width // (GROUPS * k))
+        groups = width // depth
+        minima = np.fmin.reduce(distances[:, : depth * groups].reshape(n, depth, groups), axis=1)
+        bound = np.partition(minima, k - 1, axis=1)[:, k - 1 : k]
+        cells = np.flatnonzero(distances <= np.where(np.isnan(bound), np.inf, bound))
+        values = distances.reshape(-1)[cells]
+    else:
+        limit = distances.topk(k, largest=False).values[:, -1:]
+        found = (distances <= limit.masked_fill(limit.isnan(), np.inf)).flatten().nonzero()[:, 0]
+        cells, values = found.cpu().numpy(), as_array(distances.flatten()[found])
+    columns, nearest = np.full((n, k), -1), np.full((n, k), np.inf, values.dtype)
+    ends = cells.searchsorted(np.arange(n + 1) * width)
+    for row in range(n):
+        candidates = slice(*ends[row : row + 2])
+        order = np.argsort(values[candidates], kind="stable")[:k]
+        columns[row, : len(order)] = cells[candidates][order] - row * width
+        nearest[row, : len(order)] = values[candidates][order]
+    return columns, nearest

@@ -56,7 +56,7 @@ def ranks_of(
 def _ranks_of_rows(
     block: Floats, positives: Lists, ignored: Lists, kept: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    owners, columns, at = _by_distance(positives, block[positives.owners(), positives.values])
+    _, columns, at = _by_distance(positives, block[positives.owners(), positives.values])
     farthest = np.full(len(block), -np.inf, at.dtype)
     filled = np.flatnonzero(positives.lengths)
     farthest[filled] = at[positives.offsets[1:][filled] - 1]
@@ -66,14 +66,15 @@ def _ranks_of_rows(
 
     flat = np.flatnonzero(counted)
     near, ends = block.reshape(-1)[flat], flat.searchsorted(np.arange(len(block) + 1) * block.shape[1])
-    ranks, tied = np.empty(len(at), np.int64), np.empty(len(at), np.bool_)
+    ranks = np.empty(len(at), np.int64)
     for row in filled:
-        here = slice(*positives.offsets[row : row + 2])
-        ranks[here], up_to = _below(near[ends[row] : ends[row + 1]], at[here])
-        tied[here] = up_to - ranks[here] > 1
-    for i in np.flatnonzero(tied):  # of those at the same distance, the earlier columns go first
-        row, column = owners[i], columns[i]
-        ranks[i] += np.count_nonzero((block[row, :column] == at[i]) & counted[row, :column])
+        here, seen = slice(*positives.offsets[row : row + 2]), slice(*ends[row : row + 2])
+        ranks[here], up_to = _below(near[seen], at[here])
+        if (up_to - ranks[here] > 1).any():  # of those at the same distance, the earlier columns go first
+            cells = flat[seen] - row * block.shape[1]
+            place = np.empty(len(cells), np.int64)
+            place[np.argsort(block[row, cells], kind="stable")] = np.arange(len(cells))
+            ranks[here] = place[cells.searchsorted(columns[here])]
     return ranks, columns
 
 
@@ -101,25 +102,15 @@ def _ranks_of_tensor(
     import torch
 
     def there(values: NDArray[np.int64] | NDArray[np.bool_]) -> torch.Tensor:
-        return torch.from_numpy(values).to(block.device)
+        return torch.tensor(values, device=block.device)
 
-    owners, columns, at = _by_distance(
-        positives, block[there(positives.owners()), there(positives.values)].cpu().numpy()
-    )
+    distances = block[there(positives.owners()), there(positives.values)]
+    owners, columns, _ = _by_distance(positives, distances.cpu().numpy())
     counted = there(kept).expand(block.shape).clone()
     counted[there(ignored.owners()), there(ignored.values)] = False
-    ordered = block.masked_fill(~counted, torch.inf).sort(dim=1).values
-    # One row of matches per row of the block, filled up with -inf, as searchsorted wants it.
-    width = int(positives.lengths.max(initial=0))
-    place = np.arange(len(at)) - positives.offsets[owners]
-    wanted = torch.full((len(block), width), -torch.inf, dtype=block.dtype, device=block.device)
-    wanted[there(owners), there(place)] = torch.from_numpy(at).to(wanted)
-    below, up_to = (
-        torch.searchsorted(ordered, wanted, side=side)[there(owners), there(place)].cpu().numpy()
-        for side in ("left", "right")
-    )
-    for i in np.flatnonzero(up_to - below > 1):
-        row, column = int(owners[i]), int(columns[i])
-        equal = (block[row, :column] == float(at[i])) & counted[row, :column]
-        below[i] += int(equal.sum())
-    return below, columns
+    # A stable sort keeps the order of the gallery among equals; the rank of a column is what counts before it. All of
+    # it stays on the device, however many are equal. (Adding 0 makes of -0 a 0: a sort by bits tells them apart.)
+    order = block.masked_fill(~counted, torch.inf).add_(0.0).sort(dim=1, stable=True).indices
+    before = counted.gather(1, order).cumsum(1, dtype=torch.int32) - 1
+    ranks = torch.empty_like(before).scatter_(1, order, before)
+    return ranks[there(owners), there(columns)].long().cpu().numpy(), columns

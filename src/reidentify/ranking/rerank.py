@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from reidentify.errors import InputError
-from reidentify.ranking.distance import DotProduct, Metric, Rows, Scorer, as_array, as_matrix, blocks
+from reidentify.ranking.distance import DotProduct, Metric, Rows, Scorer, as_array, as_matrix, blocks, smallest
 
 if TYPE_CHECKING:
     import torch
@@ -35,8 +35,6 @@ BASES: dict[Base, tuple[Metric, float]] = {
 """Name of a base distance to a metric and the power it is raised to. A power does not change who is near, and a
 constant factor cancels when a row is divided by its maximum."""
 
-GROUPS = 16
-"""Groups of columns for each neighbour that is looked for; see `_smallest`."""
 MEMBER_ROWS = 32
 """Rows whose sets are measured in one block: it spans all their members, so more rows waste more products."""
 OVERLAP_ROWS = 16
@@ -256,34 +254,13 @@ def _search(scorer: Scorer, count: int, k: int, progress: bool) -> tuple[NDArray
         if not np.isfinite(largest).all():
             row = part.start + int(np.argmin(np.isfinite(largest)))
             raise InputError(f"row {row} of query and gallery joined has a distance of NaN or infinity: see its vector")
-        rows[part], smallest = _smallest(distances, k)
-        if (smallest < -1e-5 * largest).any():
-            row = part.start + int(np.argmin(smallest))
-            raise InputError(f"re-ranking needs distances of 0 or more, row {row} has one of {smallest.min():.3g}")
+        rows[part], near_by = smallest(distances, k)
+        least = near_by[:, 0]
+        if (least < -1e-5 * largest).any():
+            row = part.start + int(np.argmin(least))
+            raise InputError(f"re-ranking needs distances of 0 or more, row {row} has one of {least.min():.3g}")
         farthest[part] = np.where(largest > 0, largest, 1)
     return rows, farthest
-
-
-def _smallest(distances: Matrix, k: int) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
-    """Columns of the k smallest of each row, smallest first and of equals the earlier (n x k), and the smallest (n)."""
-    n, width = distances.shape
-    # Whatever is no larger than a bound is a candidate. To find the k-th smallest value costs as much as the
-    # product; the k-th smallest among the minima of groups of columns costs little and lets few others in. A group's
-    # columns lie far apart, because near rows stand side by side where a set is sorted by identity.
-    if isinstance(distances, np.ndarray):
-        depth = max(1, width // (GROUPS * k))
-        groups = width // depth
-        minima = distances[:, : depth * groups].reshape(n, depth, groups).min(1)
-        cells = np.flatnonzero(distances <= np.partition(minima, k - 1, axis=1)[:, k - 1 : k])
-        values = distances.reshape(-1)[cells]
-    else:
-        bound = distances.topk(k, largest=False).values[:, -1:]
-        found = (distances <= bound).flatten().nonzero()[:, 0]
-        cells, values = found.cpu().numpy(), as_array(distances.flatten()[found])
-    row, column = np.divmod(cells, width)
-    order = np.lexsort((values, row))
-    chosen = order[np.searchsorted(row, np.arange(n))[:, None] + np.arange(k)]
-    return column[chosen], values[chosen[:, 0]]
 
 
 def _encode(base: Scorer, neighbours: NDArray[np.int32], k1: int) -> sparse.csr_array:

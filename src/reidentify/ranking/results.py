@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import textwrap
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ from reidentify.ranking.statistics import Averages, Comparison
 
 METRICS, PER_QUERY = "metrics.json", "per_query.parquet"
 RANKS = (1, 5, 10)
+_STATED = ("queries", "valid_queries", "mAP", "mAP_trapezoid", "mINP")
+"""What both files tell, and so must agree on."""
 _COLUMNS = ("pids", "camids", "matches", "ap", "ap_trapezoid", "inp", "first_rank")
 
 
@@ -153,19 +156,22 @@ class Result:
             seed: of the draws.
 
         Raises:
-            InputError: the two were not measured on the same queries under the same protocol, or fewer than two
-                identities.
+            InputError: the two were not measured on the same queries (identities, matches, and cameras where both know
+                them) under the same protocol, or fewer than two identities.
         """
         if self.protocol != other.protocol:
-            raise InputError(f"protocols differ ({self.protocol.name} and {other.protocol.name}): nothing to compare")
-        if self.gallery != other.gallery or any(
-            not np.array_equal(a, b) for a, b in ((self.pids, other.pids), (self.matches, other.matches))
-        ):
+            raise InputError(
+                f"the protocols differ ({_differing(self.protocol, other.protocol)}): evaluate both under the same one"
+            )
+        columns = [(self.pids, other.pids), (self.matches, other.matches)]
+        if self.camids is not None and other.camids is not None:
+            columns.append((self.camids, other.camids))
+        if self.gallery != other.gallery or any(not np.array_equal(a, b) for a, b in columns):
             raise InputError(
                 f"the two results are of different queries or galleries ({self.queries} in {self.gallery:,} and"
                 f" {other.queries} in {other.gallery:,} rows, or in another order): evaluate both on the same data"
             )
-        if len(np.unique(self.pids)) < 2:
+        if len(self._averages.sums) < 2:
             raise InputError("a comparison needs the queries of at least two identities")
         sides = self.summary(), other.summary()
         values = [(float(sides[0][name]), float(sides[1][name])) for name in self._averages.names]
@@ -221,7 +227,7 @@ class Result:
 
     def intervals_if_any(self) -> dict[str, tuple[float, float]]:
         """The intervals as they are printed and saved; empty where all queries are of one identity."""
-        return self.intervals() if len(np.unique(self.pids)) > 1 else {}
+        return self.intervals() if len(self._averages.sums) > 1 else {}
 
     @staticmethod
     def join(results: Sequence[Result]) -> Result:
@@ -268,7 +274,7 @@ class Result:
         """Read what `save` wrote; `folder` may also name the `metrics.json` in it.
 
         Raises:
-            InputError: a file is missing or is not of a Result.
+            InputError: a file is missing or is not of a Result, or the two are of different results.
         """
         path = Path(folder)
         path = path if path.name == METRICS else path / METRICS
@@ -279,6 +285,7 @@ class Result:
             known = PROTOCOLS.get(name)
             protocol = Protocol(name, rule, **content["protocol_settings"])
             pairs = _pairs_from_json(content["camera_pairs"])
+            stated = {score: float(content[score]) for score in _STATED}
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror}): give the folder of an evaluation") from None
         except (ValueError, KeyError, TypeError) as error:
@@ -295,7 +302,25 @@ class Result:
             columns[column] = flat if width is None else flat.reshape(-1, width)
         values: dict[str, Any] = {c: columns.get(c) for c in _COLUMNS}
         protocol = known if known == protocol else protocol
-        return Result(protocol=protocol, gallery=gallery, **values, camera_pairs=pairs, ranking=ranking)
+        result = Result(protocol=protocol, gallery=gallery, **values, camera_pairs=pairs, ranking=ranking)
+        for score, value in stated.items():  # the numbers of queries first: without any, a mean is not defined
+            found = float(getattr(result, score))
+            if not math.isclose(value, found, rel_tol=0, abs_tol=1e-9):
+                raise InputError(
+                    f"{path} and {PER_QUERY} beside it are of different evaluations ({score} is {value:g} there and"
+                    f" {found:g} here): evaluate again"
+                )
+        return result
+
+
+def _differing(first: Protocol, second: Protocol) -> str:
+    """In what two protocols differ: their names, or else their settings."""
+    sides = dataclasses.asdict(first), dataclasses.asdict(second)
+    if first.name != second.name:
+        return f"{first.name} and {second.name}"
+    settings = [key for key in sides[0] if key != "rule" and sides[0][key] != sides[1][key]]
+    differing = "; ".join(f"{key} is {sides[0][key]!r} and {sides[1][key]!r}" for key in settings)
+    return f"both are named {first.name}, but {differing or 'their rules are in other words'}"
 
 
 def _pairs_to_json(pairs: CameraPairs | None) -> dict[str, Any] | None:

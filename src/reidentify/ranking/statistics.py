@@ -9,8 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reidentify.errors import InputError
+from reidentify.ranking.distance import blocks
+from reidentify.values import DISTRACTOR
 
 REPLICATES = 2000
+PERMUTATIONS = 10_000
 LEVEL = 0.95
 
 
@@ -18,7 +21,8 @@ LEVEL = 0.95
 class Averages:
     """Scores as ratios of sums over identities: what resampling identities needs to know of every query.
 
-    The queries of one person succeed and fail together, so people are drawn, not queries.
+    The queries of one person succeed and fail together, so people are drawn, not queries. Queries of nobody known (pid
+    0 or -1) may be of as many people, so each of them is an identity of its own.
 
     Args:
         names: M names of scores.
@@ -33,7 +37,8 @@ class Averages:
     @staticmethod
     def of(pids: NDArray[np.int64], scores: dict[str, NDArray[np.float64]]) -> Averages:
         """From the identity of each query and its scores (Q each, NaN where a query does not count)."""
-        _, owners = np.unique(pids, return_inverse=True)
+        people = np.where(pids > DISTRACTOR, pids, DISTRACTOR - np.arange(len(pids)))
+        _, owners = np.unique(people, return_inverse=True)
         values = np.stack(list(scores.values()), axis=1)
         counted = ~np.isnan(values)
         sums, counts = np.zeros((2, owners.max() + 1, len(scores)))
@@ -43,10 +48,13 @@ class Averages:
 
     def resampled(self, replicates: int, seed: int) -> NDArray[np.float64]:
         """Scores of `replicates` draws of K identities with replacement. replicates x M."""
-        people = len(self.sums)
-        drawn = np.random.default_rng(seed).multinomial(people, np.full(people, 1 / people), replicates)
-        with np.errstate(invalid="ignore"):
-            return np.asarray((drawn @ self.sums) / (drawn @ self.counts))
+        people, rng = len(self.sums), np.random.default_rng(seed)
+        scores = np.empty((replicates, len(self.names)))
+        for rows in blocks(replicates, people):
+            drawn = rng.multinomial(people, np.full(people, 1 / people), rows.stop - rows.start).astype(np.float64)
+            with np.errstate(invalid="ignore"):
+                scores[rows] = (drawn @ self.sums) / (drawn @ self.counts)
+        return scores
 
 
 def intervals(averages: Averages, level: float, replicates: int, seed: int) -> dict[str, tuple[float, float]]:
@@ -120,11 +128,14 @@ def paired(
     # The same seed draws the same identities for both: that is what pairs them.
     change = second.resampled(REPLICATES, seed) - first.resampled(REPLICATES, seed)
     low, high = np.nanquantile(change, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    signs = np.random.default_rng(seed).choice([-1.0, 1.0], (5 * REPLICATES, len(first.sums)))
-    chance = np.abs(signs @ (second.sums - first.sums))
-    observed = np.abs((second.sums - first.sums).sum(axis=0))
-    # Rounding of sums must not hide that a permutation gives the observed difference itself.
-    p = (1 + np.count_nonzero(chance >= observed * (1 - 1e-9), axis=0)) / (1 + len(chance))
+    by_person = second.sums - first.sums
+    observed = np.abs(by_person.sum(axis=0))
+    rng, extreme = np.random.default_rng(seed), np.zeros(len(observed))
+    for rows in blocks(PERMUTATIONS, len(by_person)):
+        signs = rng.choice([-1.0, 1.0], (rows.stop - rows.start, len(by_person)))
+        # Rounding of sums must not hide that a permutation gives the observed difference itself.
+        extreme += np.count_nonzero(np.abs(signs @ by_person) >= observed * (1 - 1e-9), axis=0)
+    p = (1 + extreme) / (1 + PERMUTATIONS)
     return Comparison(
         [
             Difference(name, a, b, float(low[i]), float(high[i]), float(p[i]))
