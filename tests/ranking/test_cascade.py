@@ -35,6 +35,8 @@ def test_blocks_by_integers_and_ties():
     np.testing.assert_array_equal(np.argsort(whole, axis=1), np.argsort(first.distances, axis=1))
     part = cascade.block(np.array([3, 1]), np.array([8, 0, 4]))
     np.testing.assert_array_equal(part, whole[[3, 1]][:, [8, 0, 4]])
+    np.testing.assert_array_equal(cascade.block(slice(None), slice(None)), whole)
+    np.testing.assert_array_equal(cascade.block(slice(1, None, 2), slice(None)), whole[1::2])
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ _CACHED_ROWS = 32
 _SORTED = 2048
 _COUNTED = 24
 """More values than the one are counted for every match, unless there are more matches than the other: then sorted."""
+_SINGLY = 8
+"""So many matches of a row that tie are looked at one by one; more, and the row is sorted."""
 
 
 def ranks_of(
@@ -70,7 +72,13 @@ def _ranks_of_rows(
     for row in filled:
         here, seen = slice(*positives.offsets[row : row + 2]), slice(*ends[row : row + 2])
         ranks[here], up_to = _below(near[seen], at[here])
-        if (up_to - ranks[here] > 1).any():  # of those at the same distance, the earlier columns go first
+        # Of those at the same distance, the earlier columns go first.
+        tied = here.start + np.flatnonzero(up_to - ranks[here] > 1)
+        if len(tied) <= _SINGLY:
+            for i in tied:
+                before = slice(0, columns[i])
+                ranks[i] += np.count_nonzero((block[row, before] == at[i]) & counted[row, before])
+        else:
             cells = flat[seen] - row * block.shape[1]
             place = np.empty(len(cells), np.int64)
             place[np.argsort(block[row, cells], kind="stable")] = np.arange(len(cells))
