@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from reidentify.errors import InputError
+from reidentify.ranking import ranks
 from reidentify.ranking.matches import match
 from reidentify.ranking.metrics import Ranking, score
 from reidentify.ranking.protocol import CUHK03_CLASSIC, MARKET1501, NO_CAMERAS, SINGLE_SHOT, Protocol
@@ -106,10 +107,12 @@ def test_infinite_distances_rank_last_and_never_before_what_is_ignored():
     assert result.first_rank.tolist() == [3]
 
 
+@pytest.mark.parametrize("many", [1, 10**9], ids=["by counting", "by sorting"])
 @pytest.mark.parametrize("levels", [2, 5, 1000, None], ids=["2 levels", "5 levels", "1000 levels", "continuous"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("same_camera_is_junk", [True, False])
-def test_equal_to_the_reference(levels, dtype, same_camera_is_junk):
+def test_equal_to_the_reference(levels, dtype, same_camera_is_junk, many, monkeypatch):
+    monkeypatch.setattr(ranks, "_MANY", many)
     rng = np.random.default_rng(0)
     for _ in range(200):
         q, g = rng.integers(1, 9), rng.integers(1, 40)

@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from reidentify.ranking import ranks
 from reidentify.ranking.matches import Lists
 from reidentify.ranking.ranks import ranks_of
+
+
+@pytest.fixture(params=[1, 10**9], ids=["by counting", "by sorting"], autouse=True)
+def way(request, monkeypatch):
+    """Both ways of finding ranks, whatever share of the gallery matches."""
+    monkeypatch.setattr(ranks, "_MANY", request.param)
 
 
 def by_sorting(row, positives, ignored, kept):

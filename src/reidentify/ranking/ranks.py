@@ -18,6 +18,8 @@ _CACHED_ROWS = 32
 _SORTED = 2048
 _COUNTED = 24
 """More values than the one are counted for every match, unless there are more matches than the other: then sorted."""
+_MANY = 16
+"""Where more than one in so many columns is a match, rows are sorted."""
 _SINGLY = 8
 """So many matches of a row that tie are looked at one by one; more, and the row is sorted."""
 
@@ -51,7 +53,26 @@ def ranks_of(
         first, last = positives.offsets[rows.start], positives.offsets[rows.stop]
         if first < last:
             out = slice(first, last)
-            ranks[out], columns[out] = _ranks_of_rows(block[rows], positives[rows], ignored[rows], kept)
+            many = last - first > block[rows].size // _MANY
+            find = _ranks_by_sorting if many else _ranks_of_rows
+            ranks[out], columns[out] = find(block[rows], positives[rows], ignored[rows], kept)
+    return ranks, columns
+
+
+def _ranks_by_sorting(
+    block: Floats, positives: Lists, ignored: Lists, kept: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The same, where so much of the gallery matches that ordering it is quicker."""
+    ranks, columns = np.empty_like(positives.values), np.empty_like(positives.values)
+    for row, distances in enumerate(block):
+        counted, right = kept.copy(), np.zeros(len(kept), np.bool_)
+        counted[ignored.values[slice(*ignored.offsets[row : row + 2])]] = False
+        here = slice(*positives.offsets[row : row + 2])
+        right[positives.values[here]] = True
+        order = np.argsort(distances, kind="stable")
+        order = order[counted[order]]
+        ranks[here] = np.flatnonzero(right[order])
+        columns[here] = order[ranks[here]]
     return ranks, columns
 
 
