@@ -38,9 +38,10 @@ class Cascade:
             InputError: NaN from either scorer (query and gallery row are named).
         """
         distances = np.array(as_array(self._first.block(query_rows, slice(0, self._gallery))), np.float64)
-        queries = query_rows
         if isinstance(query_rows, slice):
             queries = (query_rows.start or 0) + (query_rows.step or 1) * np.arange(len(distances))
+        else:
+            queries = query_rows
         for query, row in zip(queries.tolist(), distances):
             _refuse_nan("first", row, query, np.arange(self._gallery))
             allowed = row.copy()
