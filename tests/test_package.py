@@ -13,7 +13,7 @@ FLOORS = [
     {"values", "errors", "files", "hints"},
     {"models", "losses", "ranking"},
     {"data", "gallery", "zoo", "recipes"},
-    {"embed", "calibrate", "street", "report"},
+    {"embed", "calibrate", "attributes", "street", "report"},
     {"training", "tracking"},
     {"server"},
     {"commands"},

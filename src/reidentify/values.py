@@ -194,7 +194,7 @@ class Sightings:
         rows = self.frame_rows()
         columns: dict[str, Any] = {k: v[rows] for k in self.ROWS if (v := getattr(self, k)) is not None}
         attributes = {k: v[rows] for k, v in self.attributes.items()}
-        return dataclasses.replace(self, **columns, attributes=attributes, offsets=None)
+        return self.replace(**columns, attributes=attributes, offsets=None)
 
     @staticmethod
     def concat(parts: Sequence[Sightings]) -> Sightings:

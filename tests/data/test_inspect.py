@@ -55,6 +55,14 @@ def test_a_set_as_published_is_fine(small):
     assert check(small.replace(facts=None)).comparisons == ()
 
 
+def test_tracklets_are_counted_beside_their_images():
+    sightings = Sightings([5, 5, 6], offsets=[0, 3, 4, 10], split=np.full(3, "train", object))
+    facts = Facts("Clips", "A Paper, 2015", "none", "Ask.", "clips", {"train": Counts(10, tracklets=4)})
+    assert check(Benchmark("clips", sightings), facts).comparisons == (
+        Comparison("train", "images", 10, 10), Comparison("train", "tracklets", 3, 4),
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_every_image_that_does_not_decode_is_named(small, monkeypatch, processes):
     monkeypatch.setattr(inspect, "IN_PROCESS", 0)

@@ -1,4 +1,4 @@
-"""A user's own data in each of its forms, and its import."""
+"""A user's own images in each of their forms, and their import; tracklets are in test_own_tracklets.py."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ def write_table(folder: Path, text: str) -> Path:
 
 def test_folder_per_identity(tmp_path):
     pictures(tmp_path, ["anna/1.jpg", "anna/2.jpg", "bob/1.png", "bob/deep/2.png", "p2/a.jpg", "p10/b.jpg"])
-    b = read(tmp_path)
+    with pytest.warns(
+        ReidentifyWarning, match=r"bob/deep/2\.png lies in a folder inside .* every image counts by itself"
+    ):
+        b = read(tmp_path)
     assert b.protocol == NO_CAMERAS
     assert b.sightings.camids is None
     # Numbered from 1 in natural order: anna, bob, p2, p10.

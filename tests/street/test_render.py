@@ -112,7 +112,11 @@ def test_the_benchmark_reads_it(folder: Path) -> None:
     assert len(images.train) + len(images.query) + len(images.gallery) == len(images.sightings)
     assert Path(images.query.files[0]).is_file()
     assert Path(images.query.masks[0]).is_file()
-    assert not reader.read(folder, "tracklets", 0).sightings.is_images
+    tracklets = reader.read(folder, "tracklets", 0)
+    assert not tracklets.sightings.is_images
+    expected = [(k, v, True) for k, v in VALUES.items()] + [(k, v, False) for k, v in SIGHTING_VALUES.items()]
+    assert [(a.name, a.values, a.identity) for a in images.schema] == expected
+    assert tracklets.schema == images.schema
     with pytest.raises(InputError, match=r"nowhere, which does not exist.*reidentify street --out"):
         reader.read(folder / "nowhere", None, 0)
     assert len(opened(folder).visits) > 20

@@ -80,8 +80,9 @@ def import_(source: str, out: str, fraction: float = 0.5, seed: int = 0) -> None
     Example: reidentify data import people.csv --out people, then: reidentify train market-cpu --data people --out run
 
     Args:
-        source: a folder per identity, a folder with Market-style names, or a table (CSV or Parquet) with the columns
-            path, pid and, if known, camid, time (seconds) and split.
+        source: a folder per identity, with images or with a folder per tracklet inside; a folder with Market-style
+            names; or a table (CSV or Parquet) with the columns path and pid and, if known, camid, time (seconds), split
+            and tracklet.
         out: a new folder, or the one that the source lies in; a data set that is there already is not overwritten.
         fraction: share of the identities that is trained on, from 0 to 1.
         seed: of the split, 0 or above.

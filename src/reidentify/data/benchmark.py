@@ -21,6 +21,7 @@ class Counts:
     images: int | None = None
     identities: int | None = None
     cameras: int | None = None
+    tracklets: int | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,11 @@ class Benchmark:
         """Gallery rows, distractors and junk included; then the query rows, where the protocol says so."""
         rows = self._rows("gallery")
         return Sightings.concat([rows, self.query]) if self.protocol.queries_in_gallery else rows
+
+    @property
+    def test(self) -> Sightings:
+        """Every test row once: the query rows, then the gallery rows that are no queries."""
+        return Sightings.concat([self.query, self._rows("gallery")])
 
     def require_sides(self) -> None:
         """Make sure that there are queries and a gallery to evaluate on.

@@ -219,6 +219,7 @@ def _compare(benchmark: Benchmark, facts: Facts) -> Iterator[Comparison]:
             "images": int(rows.offsets[-1]),
             "identities": len(rows.identities),
             "cameras": _cameras(rows) or 0,
+            "tracklets": len(rows),
         }
         for quantity, value in dataclasses.asdict(published).items():
             if value is not None:

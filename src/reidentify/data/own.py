@@ -1,4 +1,4 @@
-"""A user's own data: a table, a folder per identity, Market-style names, or two folders; and its import."""
+"""A user's own images or tracklets: a table, a folder per identity, Market-style names, two folders; its import."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from reidentify.data import own_table
 from reidentify.data.benchmark import Benchmark, queries, unsearchable
 from reidentify.data.root import image_files, readable
-from reidentify.errors import InputError, ReidentifyWarning
+from reidentify.errors import ImageError, InputError, ReidentifyWarning
 from reidentify.ranking.protocol import MARKET1501, NO_CAMERAS
 from reidentify.values import Sightings
 
@@ -29,34 +30,41 @@ SPLIT_FOLDERS = {
 MARKET_EXTRAS = ("gt_bbox", "gt_query")
 """Folders of Market-1501 that are no part of its splits: the boxes drawn by hand, and the lists of matches."""
 MARKET_NAME = re.compile(r"(-1|\d+)_c(\d+)(?:s\d+)?(?:_f?(\d+))?(?:_.*)?")
+CAMERA = re.compile(r"(?:^|_)c(\d+)(?:s\d+)?(?:_|$)")
+"""The camera in the name of a tracklet's folder, written as in Market-style names: c2, c2_0007, 0002_c1s1_000451."""
 FORMS = (
-    "a table (.csv or .parquet) with the columns path and pid, a folder of images per identity, images with"
-    " Market-style names like 0002_c1s1_000451_03.jpg, or folders train, query and gallery of such"
+    "a table (.csv or .parquet) with the columns path and pid, a folder of images (or of folders, one per tracklet) per"
+    " identity, images with Market-style names like 0002_c1s1_000451_03.jpg, or folders train, query and gallery of"
+    " such"
 )
 
 
 @dataclass(frozen=True)
 class _Found:
-    """The images of a folder, and what their place or name says of each."""
+    """The rows of a folder, and what their place or name says of each."""
 
     folder: Path
-    files: list[Path]
-    people: list[str]  # the name of the identity's folder, or the number in a Market-style name
-    camids: list[int] | None = None  # None: a folder per identity
-    frames: list[int] | None = None
+    files: list[Path]  # the frames of one row after another
+    lengths: list[int]  # frames per row; 1 everywhere: images
+    people: list[str]  # per row: the name of the identity's folder, or the number in a Market-style name
+    named: bool  # the people are names of folders
+    camids: list[int] | None = None
+    frames: list[int] | None = None  # per file
 
 
 def read(path: str | os.PathLike[str]) -> Benchmark:
     """Read one's own data, whatever its form.
 
     The forms: a table (see `reidentify.data.own_table`), or a folder that holds `sightings.parquet`; a folder of
-    images per identity; images with Market-style names; folders `train`, `query` and `gallery` (or
-    `bounding_box_train`, `query`, `bounding_box_test`) of either. Where no split is given, one is made as
-    `import_data` does with its default fraction and seed. Without cameras the protocol is NO_CAMERAS.
+    images per identity, or of folders, one per tracklet (IDENTITY/TRACKLET/FRAME), which tell the camera if they are
+    named like c2_0007; images with Market-style names, in folders IDENTITY/TRACKLET for tracklets; folders `train`,
+    `query` and `gallery` (or `bounding_box_train`, `query`, `bounding_box_test`) of either. Frames are in the order of
+    their names, with numbers compared as numbers. Where no split is given, one is made as `import_data` does with its
+    default fraction and seed. Without cameras the protocol is NO_CAMERAS.
 
     Raises:
-        InputError: the path does not exist, its form is none of these or is mixed with another, a name is not valid
-            UTF-8, or as `reidentify.data.own_table.read`.
+        InputError: the path does not exist, its form is none of these or is mixed with another, a tracklet has no
+            frame or several cameras, a name is not valid UTF-8, or as `reidentify.data.own_table.read`.
     """
     sightings, _ = _read(_absolute(path))
     return _benchmark(os.fspath(path), sightings if sightings.split is not None else split_identities(sightings))
@@ -99,7 +107,8 @@ def import_data(
         The path of the table; `benchmark(out)` reads it.
 
     Raises:
-        InputError: as `read` and `split_identities`; `out` holds a data set, or images of the source.
+        InputError: as `read` and `split_identities`; `out` holds a data set, or images of the source; no frame of a
+            tracklet can be read.
         StorageError: `out` cannot be written.
     """
     place, folder = _absolute(source), _absolute(out)
@@ -113,6 +122,8 @@ def import_data(
             " --out another folder"
         )
     sightings, named = _read(place)
+    if not sightings.is_images:
+        _require_readable(sightings)
     if sightings.split is None:
         sightings = split_identities(sightings, fraction, seed)
         tested = sightings[np.flatnonzero(sightings.split != "train")]
@@ -127,6 +138,26 @@ def import_data(
             (folder / IDENTITIES).unlink(missing_ok=True)  # names without a table are no data set
         raise
     return folder / TABLE
+
+
+def _require_readable(sightings: Sightings) -> None:
+    """Refuse a tracklet none of whose frames decodes. The first frame that does is enough."""
+    from reidentify.data.pixels import decode
+
+    assert sightings.files is not None
+    for row, (start, end) in enumerate(pairwise(sightings.offsets.tolist()), start=1):
+        reasons = []
+        for file in sightings.files[start:end]:
+            try:
+                decode(file)
+                break
+            except ImageError as error:
+                reasons.append(error)
+        else:
+            raise InputError(
+                f"tracklet {row}, {Path(sightings.files[start]).parent}: none of its {end - start} frames can be read;"
+                f" {reasons[0]}"
+            )
 
 
 def split_identities(sightings: Sightings, fraction: float = 0.5, seed: int = 0) -> Sightings:
@@ -195,23 +226,76 @@ def _scan(folder: Path) -> _Found:
     if not files:
         raise InputError(f"{folder}: holds no images; expected {FORMS}")
     places = [f.relative_to(folder).parts for f in files]
+    tracklets = {len(p) for p in places} == {3}
+    if tracklets:
+        files.sort(key=lambda f: (f.parent, own_table.natural(f.name)))
+        places = [f.relative_to(folder).parts for f in files]
+        _require_frames(folder, {p[:2] for p in places})
+    rows = [tuple(group) for _, group in groupby(range(len(files)), lambda i: places[i][: 2 if tracklets else None])]
+    lengths = [len(row) for row in rows]
     names = [MARKET_NAME.fullmatch(f.stem) for f in files]
     matches = [m for m, p in zip(names, places) if m is not None and (len(p) == 1 or p[0] == m[1])]
     if len(matches) == len(files):
         frames = [-1 if m[3] is None else int(m[3]) for m in matches]
-        return _Found(folder, files, [m[1] for m in matches], [int(m[2]) for m in matches], frames)
+        camids = [_single(folder, [(files[i], int(matches[i][2])) for i in row]) for row in rows]
+        return _Found(folder, files, lengths, [matches[row[0]][1] for row in rows], False, camids, frames)
     loose = next((f for f, p, m in zip(files, places, names) if len(p) == 1 and m is None), None)
     loose = loose or next((f for f, p in zip(files, places) if len(p) == 1), None)
     if loose is not None:
         raise InputError(f"{loose}: neither in the folder of an identity nor named like Market-1501; expected {FORMS}")
-    return _Found(folder, files, [p[0] for p in places])
+    if not tracklets and (deep := next((f for f, p in zip(files, places) if len(p) > 2), None)) is not None:
+        warnings.warn(
+            f"{deep} lies in a folder inside an identity's and other images do not, so that every image counts by"
+            " itself; for tracklets, put all images into IDENTITY/TRACKLET/",
+            ReidentifyWarning,
+            stacklevel=2,
+        )
+    people = [places[row[0]][0] for row in rows]
+    return _Found(folder, files, lengths, people, True, _folder_cameras(folder, places, rows) if tracklets else None)
+
+
+def _require_frames(folder: Path, known: set[tuple[str, ...]]) -> None:
+    """Refuse a folder of a tracklet that holds no image."""
+    for identity in sorted({person for person, _ in known}):
+        for place in sorted(p for p in (folder / identity).iterdir() if p.is_dir() and not p.name.startswith(".")):
+            if (identity, place.name) not in known:
+                raise InputError(f"{place}: holds no image; a tracklet has one frame or more, so delete or fill it")
+
+
+def _single(folder: Path, frames: Sequence[tuple[Path, int]]) -> int:
+    """The camera that the names of all frames of a tracklet tell."""
+    (first, camera), *others = frames
+    for file, other in others:
+        if other != camera:
+            raise InputError(
+                f"{file.parent}: a tracklet is of one camera, but {first.name} is of camera {camera} and {file.name} of"
+                f" camera {other}; put them into different folders"
+            )
+    return camera
+
+
+def _folder_cameras(
+    folder: Path, places: Sequence[tuple[str, ...]], rows: Sequence[tuple[int, ...]]
+) -> list[int] | None:
+    """The cameras that the names of the tracklets' folders tell; None if none does."""
+    names = ["/".join(places[row[0]][:2]) for row in rows]
+    cameras = [CAMERA.search(name.partition("/")[2]) for name in names]
+    if not any(cameras):
+        return None
+    silent = next((name for name, camera in zip(names, cameras) if camera is None), None)
+    if silent is not None:
+        other = next(name for name, camera in zip(names, cameras) if camera is not None)
+        raise InputError(
+            f"{folder / silent}: names no camera, as {other} does; name all folders of tracklets like c2_0007, or none"
+        )
+    return [int(camera[1]) for camera in cameras if camera is not None]
 
 
 def _number(parts: Sequence[tuple[_Found, str | None]]) -> tuple[Sightings, dict[str, int]]:
     """Sightings of scanned folders, their identities numbered across all of them."""
-    by_folder = [found for found, _ in parts if found.camids is None]
+    by_folder = [found for found, _ in parts if found.named]
     if by_folder and len(by_folder) < len(parts):
-        other = next(found for found, _ in parts if found.camids is not None)
+        other = next(found for found, _ in parts if not found.named)
         raise InputError(
             f"{by_folder[0].folder} has a folder per identity and {other.folder} Market-style names; use one form"
             " in both"
@@ -229,6 +313,7 @@ def _number(parts: Sequence[tuple[_Found, str | None]]) -> tuple[Sightings, dict
                 frames=found.frames,  # type: ignore[arg-type]
                 files=np.array([str(f) for f in found.files], dtype=object),
                 split=None if split is None else np.full(len(pids), split, dtype=object),
+                offsets=np.cumsum([0, *found.lengths], dtype=np.int64),
             )
         )
     return Sightings.concat(sightings), named

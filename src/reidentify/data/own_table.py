@@ -1,4 +1,5 @@
-"""A user's own table of images: `path,pid[,camid][,time][,split]` as CSV or Parquet, or the Parquet of a Sightings."""
+"""A user's own table of images or tracklets, as CSV or Parquet: `path,pid[,camid][,time][,split][,tracklet[,frame]]`,
+or the Parquet of a Sightings."""
 
 from __future__ import annotations
 
@@ -6,13 +7,14 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from reidentify.data.root import image_files
 from reidentify.errors import InputError
 from reidentify.files import distinct, naming, read_parquet, write
 from reidentify.values import JUNK, Sightings
@@ -24,16 +26,20 @@ if TYPE_CHECKING:
 def read(path: Path) -> tuple[Sightings, dict[str, int]]:
     """Read a table; paths in it are relative to its folder.
 
-    Columns: `path`; `pid`, numbers (kept; -1 is junk and 0 a distractor) or names (numbered from 1 in sorted order);
-    `camid`, numbers or names, empty where unknown; `time`, seconds or a date and time, empty where unknown; `split`,
-    train, query or gallery. Others are ignored. A table with the columns of `Sightings.to_table` is read as that.
+    Columns: `path`, of an image, or of a folder with the frames of a tracklet, in the order of their names; `pid`,
+    numbers (kept; -1 is junk and 0 a distractor) or names (numbered from 1 in sorted order); `camid`, numbers or names,
+    empty where unknown; `time`, seconds or a date and time, empty where unknown; `split`, train, query or gallery;
+    `tracklet`, numbers or names: rows with the same are the frames of one tracklet, in the order of the table or, where
+    there is a column `frame` of whole numbers, in that order. Others are ignored. A table with the columns of
+    `Sightings.to_table` is read as that.
 
     Returns:
         The sightings, and the number given to each identity that came with a name (empty if they came with numbers).
 
     Raises:
-        InputError: a column is missing, there twice or of another type, a cell that must be filled is empty, or a file
-            that is named does not exist.
+        InputError: a column is missing, there twice or of another type, a cell that must be filled is empty, a file
+            that is named does not exist, a folder holds no image, or the rows of a tracklet differ in person, camera
+            or split.
     """
     table = _load(path)
     if "pids" in table.column_names:
@@ -72,10 +78,12 @@ def relocate(sightings: Sightings, folder: Path) -> Sightings:
 def number_names(names: Iterable[str]) -> dict[str, int]:
     """A number from 1 for each distinct name, in sorted order with numbers inside names compared as numbers."""
 
-    def key(name: str) -> tuple[list[tuple[int, str]], str]:
-        return [(int(d or -1), text) for text, d in re.findall(r"(\D*)(\d*)", name)], name
+    return {name: number for number, name in enumerate(sorted(set(names), key=natural), start=1)}
 
-    return {name: number for number, name in enumerate(sorted(set(names), key=key), start=1)}
+
+def natural(name: str) -> tuple[list[tuple[int, str]], str]:
+    """What names are sorted by so that numbers inside them count as numbers: 2 before 10."""
+    return [(int(digits or -1), text) for text, digits in re.findall(r"(\D*)(\d*)", name)], name
 
 
 def write_identities(path: Path, named: dict[str, int]) -> None:
@@ -109,27 +117,79 @@ def _simple(path: Path, table: pa.Table) -> tuple[Sightings, dict[str, int]]:
         if name not in table.column_names:
             raise InputError(f"{path}: expected the columns path and pid, but there is no {name}; it has {found}")
     columns = {name: table[name].combine_chunks() for name in table.column_names}
-    for name in ("path", "pid", "split"):
+    for name in ("path", "pid", "split", "tracklet", "frame") if "tracklet" in columns else ("path", "pid", "split"):
         for row, value in enumerate(columns[name].to_pylist() if name in columns else (), start=1):
-            if value is None or not str(value).strip():
+            if not _text(value):
                 raise InputError(f"{path}: row {row} has no {name}")
     pids, named = _labels(path, "pid", columns["pid"])
     if (pids < JUNK).any():
         raise InputError(f"{path}: a pid must be -1 (junk), 0 (distractor) or above, found {pids.min()}")
-    return (
-        Sightings(
-            pids,
-            camids=_labels(path, "camid", columns["camid"])[0] if "camid" in columns else None,
-            times=_seconds(path, columns["time"]) if "time" in columns else None,
-            files=np.array([str(f) for f in columns["path"].to_pylist()], dtype=object),
-            split=_texts(columns["split"]) if "split" in columns else None,
-        ),
-        named,
+    rows = Sightings(
+        pids,
+        camids=_labels(path, "camid", columns["camid"])[0] if "camid" in columns else None,
+        times=_seconds(path, columns["time"]) if "time" in columns else None,
+        files=np.array([str(f) for f in columns["path"].to_pylist()], dtype=object),
+        split=_texts(columns["split"]) if "split" in columns else None,
+    )
+    return (_gathered(path, rows, columns) if "tracklet" in columns else _opened(path, rows)), named
+
+
+def _gathered(path: Path, rows: Sightings, columns: Mapping[str, Any]) -> Sightings:
+    """Rows of a table that name the same tracklet as one row."""
+    cells = {name: [_text(v) for v in column.to_pylist()] for name, column in columns.items()}
+    names = cells["tracklet"]
+    first: dict[str, int] = {}
+    for row, name in enumerate(names):
+        before = first.setdefault(name, row)
+        for column in [c for c in ("pid", "camid", "split") if c in cells]:
+            here, there = (cells[column][i] or "nothing" for i in (row, before))
+            if here != there:
+                raise InputError(
+                    f"{path}: row {row + 1}: tracklet {name} has {column} {here} here and {there} in row {before + 1};"
+                    " a tracklet shows one person before one camera, in one split"
+                )
+        assert rows.files is not None
+        if (path.parent / rows.files[row]).is_dir():
+            raise InputError(
+                f"{path}: row {row + 1}: {rows.files[row]} is a folder; with a column tracklet, a row is one frame"
+            )
+    numbers = {name: number for number, name in enumerate(first)}
+    labels = np.array([numbers[name] for name in names])
+    frames = None
+    if "frame" in columns:
+        frames, named = _labels(path, "frame", columns["frame"])
+        if named:
+            raise InputError(f"{path}: column frame: expected whole numbers, got {next(iter(named))!r}")
+    order = np.lexsort((np.arange(len(names)) if frames is None else frames, labels))
+    whole = rows[np.array(list(first.values()))]
+    flat = rows.replace(frames=frames)[order]
+    return whole.replace(
+        files=flat.files, times=flat.times, frames=flat.frames, offsets=np.cumsum([0, *np.bincount(labels)])
     )
 
 
+def _opened(path: Path, rows: Sightings) -> Sightings:
+    """Rows of a table, the frames of a folder in place of the folder."""
+    assert rows.files is not None
+    files = []
+    for row, file in enumerate(rows.files, start=1):
+        place = path.parent / file
+        frames = sorted(image_files(place), key=lambda f: natural(f.name)) if place.is_dir() else [place]
+        if not frames:
+            raise InputError(f"{path}: row {row}: the folder {file} holds no image; a tracklet has one frame or more")
+        files.append([str(f) for f in frames])
+    lengths = [len(frames) for frames in files]
+    times = None if rows.times is None else np.repeat(rows.times, lengths)
+    flat = np.array([f for frames in files for f in frames], dtype=object)
+    return rows.replace(files=flat, times=times, offsets=np.cumsum([0, *lengths]))
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value).strip()
+
+
 def _texts(column: Any) -> NDArray[np.object_]:
-    return np.array([str(v).strip().lower() for v in column.to_pylist()], dtype=object)
+    return np.array([_text(v).lower() for v in column.to_pylist()], dtype=object)
 
 
 def _labels(path: Path, name: str, column: Any) -> tuple[NDArray[np.int64], dict[str, int]]:
@@ -149,7 +209,7 @@ def _labels(path: Path, name: str, column: Any) -> tuple[NDArray[np.int64], dict
                 )
         return np.array([-1 if v is None else int(v) for v in values], dtype=np.int64), {}
     if kind.is_dictionary(column.type) or kind.is_string(column.type) or kind.is_large_string(column.type):
-        texts = ["" if v is None else str(v).strip() for v in values]
+        texts = [_text(v) for v in values]
         named = number_names(t for t in texts if t)
         return np.array([named.get(t, -1) for t in texts], dtype=np.int64), named
     raise InputError(f"{path}: column {name}: expected whole numbers or names, got {column.type}")

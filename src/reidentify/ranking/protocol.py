@@ -74,4 +74,23 @@ MARS_TORCHREID = Protocol(
     " left; the scores average over the queries that have one. Own identity and camera and junk (pid -1) are ignored;"
     " distractors (pid 0) stay. Not comparable with mars-official.",
 )
-PROTOCOLS = {p.name: p for p in (MARKET1501, NO_CAMERAS, CUHK03_CLASSIC, SINGLE_SHOT, MARS_OFFICIAL, MARS_TORCHREID)}
+LS_VID = Protocol(
+    "ls-vid",
+    "The gallery holds every test tracklet, the queries included. Tracklets of the query's own identity and camera"
+    " (itself among them) are ignored. The scores average over the queries that have a match.",
+    queries_in_gallery=True,
+)
+MARKET1501_TRACKLETS = Protocol(
+    "market1501-tracklets",
+    "Each test tracklet asks, and all of them stand in the gallery. Tracklets of the query's own identity and camera,"
+    " itself among them, are ignored; distractors and junk are left out because they have no tracklets. The scores"
+    " average over the queries with a match in another camera. Not comparable with market1501.",
+    queries_in_gallery=True,
+)
+PROTOCOLS = {
+    p.name: p
+    for p in (
+        MARKET1501, NO_CAMERAS, CUHK03_CLASSIC, SINGLE_SHOT, MARS_OFFICIAL, MARS_TORCHREID, LS_VID,
+        MARKET1501_TRACKLETS,
+    )
+}  # fmt: skip

@@ -32,6 +32,10 @@ READERS = {
     "occluded-duke": "reidentify.data.benchmarks.occluded_duke",
     "occluded-reid": "reidentify.data.benchmarks.occluded_reid",
     "partial-reid": "reidentify.data.benchmarks.partial_reid",
+    "mars": "reidentify.data.benchmarks.mars",
+    "dukemtmcvidreid": "reidentify.data.benchmarks.dukemtmcvidreid",
+    "ilids-vid": "reidentify.data.benchmarks.ilids_vid",
+    "lsvid": "reidentify.data.benchmarks.lsvid",
     "street": "reidentify.data.benchmarks.street",
 }
 """The module of each data set, imported when first asked for."""

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from reidentify.data.attributes import find
 from reidentify.data.benchmark import Benchmark, Counts, Facts
-from reidentify.data.benchmarks import layout
+from reidentify.data.benchmarks import dukemtmc_attributes, layout
 from reidentify.values import Sightings
 
 FPS = 60.0
@@ -26,7 +27,9 @@ FACTS = Facts(
     counts={"train": Counts(16_522, 702, 8), "query": Counts(2_228, 702, 8), "gallery": Counts(17_661, 1_110, 8)},
     fps=FPS,
     notes="Frame numbers are each camera's own; times are on the network's common clock, for which the first frames of"
-    f" cameras 1 to 8 lie at {', '.join(map(str, START_FRAMES))}. 408 gallery identities have no query.",
+    f" cameras 1 to 8 lie at {', '.join(map(str, START_FRAMES))}. 408 gallery identities have no query. If"
+    " duke_attribute.mat (Lin et al., Pattern Recognition 2019) lies in the set's folder, it is read as attributes of"
+    " the identities.",
 )
 VARIANTS: dict[str, Facts] = {}
 FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
@@ -38,7 +41,12 @@ def read(root: Path, variant: str | None, split: int) -> Benchmark:
     """Read the set."""
     layout.check_split(split, FACTS)
     home = layout.locate(root, FACTS, FOLDERS, ["dukemtmcreid", "dukemtmc", "duke"])
-    return Benchmark("dukemtmcreid", folders(home), facts=FACTS)
+    rows = folders(home)
+    table = find(dukemtmc_attributes.IMAGE_NAME, (home, home / "attribute", root / "DukeMTMC-attribute"))
+    if table is None:
+        return Benchmark("dukemtmcreid", rows, facts=FACTS)
+    columns, schema = dukemtmc_attributes.read_images(table, rows.pids)
+    return Benchmark("dukemtmcreid", rows.replace(attributes=columns), facts=FACTS, schema=schema)
 
 
 def folders(home: Path) -> Sightings:

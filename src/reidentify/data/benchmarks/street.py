@@ -11,10 +11,12 @@ import numpy as np
 from reidentify.data.benchmark import Benchmark, Facts
 from reidentify.data.benchmarks import layout
 from reidentify.errors import InputError
-from reidentify.values import Sightings
+from reidentify.values import Attribute, Sightings
 
 FORMAT = 1
 """The layout of the folder that is understood here; `reidentify.street` writes it and describes it."""
+OF_SIGHTINGS = ("angle", "action", "occlusion", "light")
+"""The attributes of a sighting; the others that street.json names are of the identity."""
 
 FACTS = Facts(
     title="the street",
@@ -40,7 +42,9 @@ def read(root: Path, variant: str | None, split: int) -> Benchmark:
     layout.check_split(split, FACTS)
     home = layout.locate(root, FACTS, ["street.json"])
     try:
-        found = json.loads((home / "street.json").read_text())["format"]
+        content = json.loads((home / "street.json").read_text())
+        found = content["format"]
+        named = dict(content["attributes"]) if found == FORMAT else {}
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{home / 'street.json'}: not the description of a rendered street") from None
     if found != FORMAT:
@@ -53,4 +57,5 @@ def read(root: Path, variant: str | None, split: int) -> Benchmark:
         raise InputError(f"{home / name}.parquet: expected the columns files and masks")
     files, masks = (np.array([str(home / f) for f in column], object) for column in (rows.files, rows.masks))
     facts = FACTS if variant is None else VARIANTS[variant]
-    return Benchmark("street", rows.replace(files=files, masks=masks), facts=facts)
+    schema = tuple(Attribute(k, tuple(values), identity=k not in OF_SIGHTINGS) for k, values in named.items())
+    return Benchmark("street", rows.replace(files=files, masks=masks), facts=facts, schema=schema)
