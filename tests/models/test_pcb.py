@@ -106,7 +106,7 @@ def test_on_an_osnet_that_starts_from_osnet_weights():
     trained = OSNet(10, 0.25).eval()
     settings = ModelSettings(architecture="pcb", backbone="osnet", width=0.25, parts=4, embedding_dim=32)
     network = build(settings, num_classes=7).eval()
-    load_state(network, start_of(settings, without_classifier(trained.state_dict())), "osnet", strict=False)
+    load_state(network, start_of(settings, without_classifier(trained.state_dict()), network), "osnet", strict=False)
     images = torch.randn(2, 3, 128, 64)
     # Eight rows of maps in four stripes of two.
     stripes = trained.forward_features(images).unflatten(2, (4, 2)).mean((3, 4)).transpose(1, 2)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from reidentify.errors import InputError
+from reidentify.models.attributes import AttributeHead
 from reidentify.models.backbone import Backbone
 from reidentify.models.output import Output
+from reidentify.values import Attribute
 
 
 class GeM(nn.Module):
@@ -88,6 +92,7 @@ class Baseline(nn.Module):
         cameras: number of cameras for a learned vector per camera that is added to the feature map (in the spirit of
             TransReID's side information, He et al., ICCV 2021); 0 for none. A camera that is unknown (-1, or no
             `camids` at all) adds nothing, so such a network also runs on images from nowhere in particular.
+        schema: attributes for a head on the pooled features, `Output.attributes`; empty for none.
     """
 
     def __init__(
@@ -98,6 +103,7 @@ class Baseline(nn.Module):
         neck: Literal["bnneck", "none"] = "bnneck",
         embedding_dim: int | None = None,
         cameras: int = 0,
+        schema: Sequence[Attribute] = (),
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -108,6 +114,7 @@ class Baseline(nn.Module):
         if self.camera is not None:
             nn.init.trunc_normal_(self.camera.weight, std=0.02)
         self.neck = NECKS[neck](self.embedding_dim, num_classes)
+        self.attributes = AttributeHead(backbone.num_features, schema) if schema else None
 
     def forward(self, images: Tensor, camids: Tensor | None = None) -> Output:
         maps = self.backbone(images)
@@ -119,4 +126,6 @@ class Baseline(nn.Module):
                     f" {self.camera.num_embeddings - 1}; leave the cameras out to embed without them"
                 )
             maps = maps + (self.camera(camids.clamp(min=0)) * known)[:, :, None, None]
-        return self.neck(self.reduce(self.pool(maps)))
+        pooled = self.pool(maps)
+        output: Output = self.neck(self.reduce(pooled))
+        return output if self.attributes is None else dataclasses.replace(output, attributes=self.attributes(pooled))

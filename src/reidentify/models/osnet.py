@@ -66,13 +66,15 @@ class Gate(nn.Module):
     """Weighs each channel of each stream from 0 to 1, as one small network reads off the pooled channels, and sums
     the streams. All pass that network as one batch: it is so small that its calls would cost more than its sums."""
 
+    pooled: tuple[int, ...] = (2, 3)  # dimensions; those of a clip are three
+
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
         self.fc1 = nn.Conv2d(channels, channels // reduction, 1)
         self.fc2 = nn.Conv2d(channels // reduction, channels, 1)
 
     def forward(self, *streams: Tensor) -> Tensor:
-        pooled = torch.cat([stream.mean((2, 3), keepdim=True) for stream in streams])
+        pooled = torch.cat([stream.mean(self.pooled, keepdim=True) for stream in streams])
         weights = self.fc2(F.relu(self.fc1(pooled), inplace=True)).sigmoid().chunk(len(streams))
         return functools.reduce(operator.add, (stream * weights[i] for i, stream in enumerate(streams)))
 

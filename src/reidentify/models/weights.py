@@ -20,10 +20,11 @@ from reidentify import files
 from reidentify.errors import InputError, ReidentifyWarning, WeightsError
 from reidentify.hints import fits, words
 from reidentify.models.catalogue import ModelSettings
+from reidentify.values import Attribute
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-_ABOVE_0 = {"height", "width", "std", "scale", "embedding_dim", "parts"}
+_ABOVE_0 = {"height", "width", "std", "scale", "embedding_dim", "parts", "clip", "frames"}
 
 
 def _check(kind: type, values: Mapping[str, Any], prefix: str = "") -> None:
@@ -89,8 +90,12 @@ class Card:
         cameras: of a camera embedding, the training cameras in its order; empty without one.
         dataset: name of the training data, whose cameras these are.
         flip: whether the scores average an image with its mirror.
-        calibration: what its similarities mean, as `ranking.calibration.Calibration.to_dict` states it; empty where it
-            was not calibrated.
+        calibration: what its similarities mean, as `ranking.calibration.Calibration.to_dict` states it, and the `flip`
+            and `scales` of the embeddings it rests on (by default this `flip`, and 1); empty where it was not
+            calibrated.
+        clip: frames that the network sees at once; 1 for a network of images.
+        frames: of a tracklet, how many frames, evenly spread, are looked at; None: all.
+        attributes: what its attribute heads tell, as `Attribute` states it; empty without any.
         sha256: of the safetensors file.
         version: of reidentify.
     """
@@ -107,12 +112,20 @@ class Card:
     dataset: str = ""
     flip: bool = False
     calibration: dict[str, Any] = field(default_factory=dict)
+    clip: int = 1
+    frames: int | None = None
+    attributes: list[dict[str, Any]] = field(default_factory=list)
     sha256: str = ""
     version: str = ""
 
     def __post_init__(self) -> None:
         _check(Card, vars(self))
         _check(ModelSettings, self.architecture, "architecture.")
+
+    @property
+    def schema(self) -> tuple[Attribute, ...]:
+        """What its attribute heads tell, in order."""
+        return tuple(Attribute(a["name"], tuple(a["values"]), a["identity"]) for a in self.attributes)
 
     @staticmethod
     def read(path: Path) -> Card:

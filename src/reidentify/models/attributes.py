@@ -1,0 +1,31 @@
+"""Attribute heads: what is read off a feature besides the identity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from reidentify.values import Attribute
+
+
+class AttributeHead(nn.Module):
+    """One linear layer that gives each value of each attribute a score.
+
+    `forward` maps B x C to a dictionary from the attribute's name to logits, B x values.
+
+    Args:
+        features: C.
+        schema: the attributes, in order.
+    """
+
+    def __init__(self, features: int, schema: Sequence[Attribute]) -> None:
+        super().__init__()
+        self.names = [attribute.name for attribute in schema]
+        self.sizes = [len(attribute.values) for attribute in schema]
+        self.linear = nn.Linear(features, sum(self.sizes))
+        nn.init.normal_(self.linear.weight, std=0.001)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, features: Tensor) -> dict[str, Tensor]:
+        return dict(zip(self.names, self.linear(features).split(self.sizes, 1)))
