@@ -8,7 +8,12 @@ import torch
 from reidentify.errors import InputError
 from reidentify.losses.center import CenterLoss
 from reidentify.losses.metric import METRIC_LOSSES, metric_loss
-from reidentify.losses.triplet import batch_hard_triplet, pairwise_distances, weighted_regularised_triplet
+from reidentify.losses.triplet import (
+    batch_hard_triplet,
+    cosine_distances,
+    pairwise_distances,
+    weighted_regularised_triplet,
+)
 
 # Four points on a line: identities 0, 0, 1, 1 at 0, 1, 3 and 7.
 LINE = torch.tensor([[0.0], [1.0], [3.0], [7.0]])
@@ -58,6 +63,25 @@ def test_distances() -> None:
     a, b = torch.randn(5, 7, dtype=torch.float64), torch.randn(4, 7, dtype=torch.float64)
     expected = torch.stack([torch.stack([(x - y).pow(2).sum().sqrt() for y in b]) for x in a])
     torch.testing.assert_close(pairwise_distances(a, b), expected)
+
+
+def test_cosine_distances_and_the_losses_on_them_by_hand() -> None:
+    """Vectors at 0, 60, 90 and 180 degrees: 1 - cos of the angles between them; lengths do not matter."""
+    degrees = torch.tensor([0.0, 60.0, 90.0, 180.0])
+    angles = degrees.deg2rad()
+    vectors = torch.stack([angles.cos(), angles.sin()], 1) * torch.tensor([[1.0], [2.0], [0.5], [3.0]])
+    expected = 1 - (degrees[:, None] - degrees).deg2rad().cos()
+    torch.testing.assert_close(cosine_distances(vectors, vectors), expected)
+    torch.testing.assert_close(cosine_distances(torch.zeros(1, 2), vectors), torch.ones(1, 4))
+    # Anchor by anchor (positive, nearest negative): 60 and 90, 60 and 30, 90 and 30, 90 and 120 degrees.
+    p, n = (1 - torch.tensor(a).deg2rad().cos() for a in ([60.0, 60, 90, 90], [90.0, 30, 30, 120]))
+    hinge = batch_hard_triplet(vectors, LABELS, 0.3, "cosine")
+    torch.testing.assert_close(hinge, (p - n + 0.3).clamp(min=0).mean())
+    # (positive, both negatives): 60 and 90, 180; 60 and 30, 120; 90 and 90, 30; 90 and 180, 120 degrees.
+    both = 1 - torch.tensor([[90.0, 180], [30, 120], [90, 30], [180, 120]]).deg2rad().cos()
+    near = (both * (-both).exp()).sum(1) / (-both).exp().sum(1)
+    weighted = weighted_regularised_triplet(vectors, LABELS, "cosine")
+    torch.testing.assert_close(weighted, (p - near).exp().log1p().mean())
 
 
 def test_center_loss_and_its_centres_by_hand() -> None:
