@@ -17,17 +17,19 @@ from torch.nn import functional as F
 
 from reidentify import zoo
 from reidentify.data.benchmark import Benchmark
+from reidentify.data.clips import dense, evenly
 from reidentify.data.console import tracked
 from reidentify.data.pixels import DecodedOnTheFly, Pixels, open_pixels, to_array
 from reidentify.errors import InputError, ReidentifyWarning, WeightsError
 from reidentify.models.catalogue import ModelSettings, build
 from reidentify.models.output import Output
+from reidentify.models.video import channels_last
 from reidentify.models.weights import Card, Preprocessing, card_path, load_state, read_state
 from reidentify.values import Embeddings, Sightings
 
 Picture: TypeAlias = "str | os.PathLike[str] | Image.Image | NDArray[np.uint8]"
-Run: TypeAlias = Callable[[Tensor, Tensor | None], Tensor]
-"""Normalised images B x 3 x H x W and cameras B (or None) -> embeddings B x D."""
+Run: TypeAlias = Callable[[Tensor, Tensor | None, Tensor | None], Output]
+"""Normalised images B x 3 x H x W, or clips B x T x 3 x H x W; cameras B; real frames B x T -> an Output."""
 
 
 class Model:
@@ -46,9 +48,8 @@ class Model:
     def of_network(network: nn.Module, card: Card, device: torch.device) -> Model:
         """A network on its device, in evaluation mode."""
 
-        def run(images: Tensor, camids: Tensor | None) -> Tensor:
-            output: Output = network(images, camids)
-            return output.embedding if output.parts is None else output.parts.flatten(1)
+        def run(images: Tensor, camids: Tensor | None, valid: Tensor | None) -> Output:
+            return network(images, camids) if valid is None else network(images, camids, valid)
 
         return Model(run, card, device, network)
 
@@ -84,9 +85,17 @@ class Model:
             raise InputError(f"channels must be rgb or bgr, got {channels!r}")
         many = list(images) if isinstance(images, (list, tuple)) else [images]
         pixels = _Pictures(many, channels, self._size, self.card.preprocessing.interpolation)
-        return self._vectors(pixels, None, flip, scales, batch_size, progress=False)
+        return self._vectors(pixels, np.ones(len(many), np.int64), None, flip, scales, batch_size, progress=False)[0]
 
-    def embed_sightings(
+    def embed_sightings(self, sightings: Sightings, **options: Any) -> Embeddings:
+        """Embed every row; see `read` for the options."""
+        return self.read(sightings, **options)[0]
+
+    def attributes_of(self, sightings: Sightings, **options: Any) -> dict[str, NDArray[np.float32]]:
+        """What every row's attributes probably are; see `read`, whose options these are."""
+        return self.read(sightings, **options)[1]
+
+    def read(
         self,
         sightings: Sightings,
         flip: bool | None = None,
@@ -95,38 +104,40 @@ class Model:
         cache: bool = True,
         cameras: bool = True,
         progress: bool = True,
-    ) -> Embeddings:
-        """Embed every row; a tracklet is the mean of its frames' embeddings.
+    ) -> tuple[Embeddings, dict[str, NDArray[np.float32]]]:
+        """Embed every row, and tell its attributes.
+
+        A network of images looks at every frame, one of clips at dense clips, one after another; a tracklet is the mean
+        over its clips' embeddings of unit length, each counted as often as it has frames. What is kept grows with the
+        rows, not with their frames.
 
         Args:
             sightings: rows with `files`.
             flip: average with the mirror image; None: as the card says.
             scales: average over these enlargements of the input size.
             batch_size: frames per step.
+            cache: decode once into the pixel cache, so that the next network need not.
             cameras: for a network with a camera embedding, these are the cameras it was trained on; without that, or
                 for a camera it does not know, nothing is added.
-            cache: decode once into the pixel cache, so that the next network need not.
             progress: show progress bars.
 
         Returns:
-            Vectors of unit length.
+            Vectors of unit length; and by attribute name the probability of each value, N x values, float32, where
+            the network has attribute heads.
         """
         if sightings.files is None:
             raise InputError("these sightings name no files, so there is nothing to embed")
         size, interpolation = self._size, self.card.preprocessing.interpolation
-        files = sightings.files
-        pixels: Pixels = DecodedOnTheFly(list(files), size, interpolation)
+        seen = sightings if self.card.frames is None else evenly(sightings, self.card.frames)
+        assert seen.files is not None
+        pixels: Pixels = DecodedOnTheFly(list(seen.files), size, interpolation)
         if cache:
-            pixels = open_pixels(files, size, interpolation, progress=progress)
+            pixels = open_pixels(seen.files, size, interpolation, progress=progress)
         camids = None
-        if cameras and self.card.cameras and sightings.camids is not None:
-            rows = camera_indices(sightings.camids, self.card.cameras)
-            camids = torch.from_numpy(rows[sightings.frame_rows()])
-        frames = self._vectors(pixels, camids, flip, scales, batch_size, progress)
-        if not sightings.is_images:
-            frames = np.add.reduceat(frames, sightings.offsets[:-1], axis=0)
-            frames /= np.linalg.norm(frames, axis=1, keepdims=True)
-        return Embeddings(frames, sightings)
+        if cameras and self.card.cameras and seen.camids is not None:
+            camids = torch.from_numpy(camera_indices(seen.camids, self.card.cameras))
+        vectors, attributes = self._vectors(pixels, seen.lengths, camids, flip, scales, batch_size, progress)
+        return Embeddings(vectors, sightings), attributes
 
     @property
     def _size(self) -> tuple[int, int]:
@@ -135,55 +146,104 @@ class Model:
     def _vectors(
         self,
         pixels: Pixels,
+        lengths: NDArray[np.int64],
         camids: Tensor | None,
         flip: bool | None,
         scales: Sequence[float],
         batch_size: int,
         progress: bool,
-    ) -> NDArray[np.float32]:
+    ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
         if not scales or any(round(scale * min(self._size)) < 1 for scale in scales):
             raise InputError(f"scales must be positive enlargements of the input size, got {list(scales)}")
         flip = self.card.flip if flip is None else flip
-        out = np.empty((len(pixels), self.card.embedding_dim), np.float32)
-        chunks = [*_chunks(len(pixels), batch_size)]
-        for rows in tracked(chunks, len(chunks), "Embedding", progress):
-            images = torch.from_numpy(pixels.read(rows)).permute(0, 3, 1, 2).to(self.device)
-            cameras = None if camids is None else camids[rows].to(self.device)
-            out[rows] = self.describe(images, cameras, flip, scales).cpu().numpy()
-        return out
+        size = self.card.clip
+        rows, frames, real = dense(lengths, size)
+        weights = real.sum(1, keepdims=True).astype(np.float32)
+        out = np.zeros((len(lengths), self.card.embedding_dim), np.float32)
+        told = {a.name: np.zeros((len(lengths), len(a.values)), np.float32) for a in self.card.schema}
+        chunks = [*_chunks(len(rows), max(1, batch_size // size))]
+        for chunk in tracked(chunks, len(chunks), "Embedding", progress):
+            read = torch.from_numpy(pixels.read(frames[chunk].reshape(-1))).permute(0, 3, 1, 2).to(self.device)
+            owners = rows[chunk]
+            cameras = None if camids is None else camids[owners].to(self.device)
+            valid = None
+            if size > 1:
+                read, valid = read.unflatten(0, (-1, size)), torch.from_numpy(real[chunk]).to(self.device)
+            vectors, attributes = self._describe(read, cameras, flip, scales, valid)
+            np.add.at(out, owners, vectors.cpu().numpy() * weights[chunk])
+            for name, probabilities in attributes.items():
+                np.add.at(told[name], owners, probabilities.cpu().numpy() * weights[chunk])
+        if len(rows) > len(lengths):
+            out /= np.linalg.norm(out, axis=1, keepdims=True)
+        else:
+            out /= weights
+        return out, {name: total / lengths[:, None] for name, total in told.items()}
 
-    @torch.inference_mode()
     def describe(
-        self, images: Tensor, camids: Tensor | None = None, flip: bool = False, scales: Sequence[float] = (1.0,)
+        self,
+        images: Tensor,
+        camids: Tensor | None = None,
+        flip: bool = False,
+        scales: Sequence[float] = (1.0,),
+        valid: Tensor | None = None,
     ) -> Tensor:
-        """Embed RGB pixels, B x 3 x H x W uint8, on the model's device: B x D of unit length.
+        """Embed RGB pixels, B x 3 x H x W or B x T x 3 x H x W uint8, on the model's device: B x D of unit length.
 
         The views (mirror image, enlargements) are added up first and scaled to unit length afterwards, for a network of
         stripes each stripe by itself (st-ReID's published test feature).
         """
-        total: Tensor | float = 0.0
+        return self._describe(images, camids, flip, scales, valid)[0]
+
+    @torch.inference_mode()
+    def _describe(
+        self, images: Tensor, camids: Tensor | None, flip: bool, scales: Sequence[float], valid: Tensor | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        views: list[Output] = []
         for scale in scales:
             shown = images
             if scale != 1.0:
                 size = [round(n * scale) for n in images.shape[-2:]]
-                resized = F.interpolate(images.float(), size, mode="bilinear", antialias=True, align_corners=False)
-                shown = resized.round().clamp(0, 255).to(torch.uint8)
+                flat = images.reshape(-1, *images.shape[-3:]).float()
+                resized = F.interpolate(flat, size, mode="bilinear", antialias=True, align_corners=False)
+                shown = resized.round().clamp(0, 255).to(torch.uint8).reshape(*images.shape[:-2], *size)
             ready = self.card.preprocessing.apply(shown)
-            for view in (ready, ready.flip(-1)) if flip else (ready,):
-                total = total + self._run(view, camids).float()
-        assert isinstance(total, Tensor)
-        parts = total.unflatten(1, (getattr(self.network, "num_parts", 1), -1))
-        return F.normalize(F.normalize(parts, dim=2).flatten(1), dim=1)
+            views += [self._run(view, camids, valid) for view in ([ready, ready.flip(-1)] if flip else [ready])]
+        parts = getattr(self.network, "num_parts", 1)
+        raw = [o.embedding if o.parts is None else o.parts.flatten(1) for o in views]
+        total = torch.stack([vectors.float() for vectors in raw]).sum(0).unflatten(1, (parts, -1))
+        vectors = F.normalize(F.normalize(total, dim=2).flatten(1), dim=1)
+        told = {
+            a.name: torch.stack([self._probabilities(o.attributes[a.name].float()) for o in views]).mean(0)
+            for a in self.card.schema
+        }
+        return vectors, told
+
+    def _probabilities(self, logits: Tensor) -> Tensor:
+        """Of the values of one attribute, B x values, by the loss that its head was trained with."""
+        if self.card.training.get("loss", {}).get("attribute_kind") == "bce":
+            each = logits.sigmoid()
+            return each / each.sum(1, keepdim=True).clamp(min=1e-12)
+        return logits.softmax(1)
 
 
 def embed_sides(model: Model, benchmark: Benchmark, **options: Any) -> tuple[Embeddings, Embeddings]:
-    """Query and gallery of a benchmark, embedded. `options` are those of `Model.embed_sightings`."""
+    """Query and gallery of a benchmark, embedded. `options` are those of `Model.read`."""
+    return read_sides(model, benchmark, **options)[:2]
+
+
+def read_sides(
+    model: Model, benchmark: Benchmark, **options: Any
+) -> tuple[Embeddings, Embeddings, dict[str, NDArray[np.float32]]]:
+    """Query and gallery of a benchmark, embedded, and the attributes of `benchmark.test`, as by `Model.read`."""
     known = model.card.dataset.removesuffix("-holdout") == benchmark.name.removesuffix("-holdout")
-    rows = Sightings.concat([benchmark.query, benchmark.gallery])
-    found, cut = model.embed_sightings(rows, cameras=known, **options), len(benchmark.query)
-    return found[:cut], found[cut:]
+    found, attributes = model.read(benchmark.test, cameras=known, **options)
+    cut = len(benchmark.query)
+    query, gallery = found[:cut], found[cut:]
+    if benchmark.protocol.queries_in_gallery:
+        gallery = Embeddings.concat([gallery, query])
+    return query, gallery, attributes
 
 
 def load(
@@ -215,14 +275,13 @@ def load(
         settings = ModelSettings(**card.architecture)
     except TypeError as error:
         raise WeightsError(f"{card_path(path)}: the architecture is not one of this version ({error})") from None
-    network = build(settings, cameras=len(card.cameras))
+    network = build(settings, cameras=len(card.cameras), schema=card.schema)
     load_state(network, read_state(path, card), str(path))
     if network.embedding_dim != card.embedding_dim:
         raise WeightsError(
             f"{card_path(path)}: embedding_dim is {card.embedding_dim}, but the network's is {network.embedding_dim}"
         )
-    network = network.eval().to(where, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Model.of_network(network, card, where)
+    return Model.of_network(channels_last(network.eval().to(where)), card, where)
 
 
 def weights_path(weights: str | os.PathLike[str]) -> Path:
@@ -270,7 +329,7 @@ def _foreign(path: Path, preprocessing: Preprocessing | None, device: str | None
     if card is None:
         probe = network(torch.zeros(1, 3, height, width))
         card = Card(path.stem, {}, stated, int(probe.shape[1]), "unknown", "unknown")
-    return Model(lambda images, _: torch.as_tensor(network(images)), card, torch.device("cpu"))
+    return Model(lambda images, _, __: Output(torch.as_tensor(network(images))), card, torch.device("cpu"))
 
 
 def camera_indices(camids: NDArray[np.int64], cameras: Sequence[int]) -> NDArray[np.int64]:

@@ -1,61 +1,134 @@
-"""Training rows as batches: labels, pixels and samplers under pytorch-lightning."""
+"""Training rows as batches: labels, pixels, clips and samplers under pytorch-lightning."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from reidentify.data.clips import dense, sample
 from reidentify.data.pixels import DecodedOnTheFly, Pixels
 from reidentify.data.samplers import BatchSampler, PKSampler, ShuffleSampler
 from reidentify.embed import camera_indices
-from reidentify.errors import ImageError, InputError
-from reidentify.training.recipe import Recipe
+from reidentify.errors import ImageError
+from reidentify.training.recipe import ClipSettings, Recipe
 from reidentify.training.validation import Validation
-from reidentify.values import Batch, Sightings
+from reidentify.values import Attribute, Batch, Sightings
 
 
-class Rows(Dataset[Batch]):
+class Rows(Dataset["Batch | ImageError"]):
     """Rows of `Sightings` with their pixels, fetched a whole batch at a time.
 
+    An item is a row and the seed of what is drawn of it.
+
     Args:
-        sightings: image rows.
-        pixels: the decoded image of each.
-        cameras: those that count as known; None: all of these rows.
+        sightings: images or tracklets.
+        pixels: every decoded frame.
+        clip: which frames of a tracklet.
+        schema: attributes to hand on.
     """
 
-    def __init__(self, sightings: Sightings, pixels: Pixels, cameras: list[int] | None = None) -> None:
-        if not sightings.is_images:
-            raise InputError("this training takes images, and these rows are tracklets")
-        self.pixels = pixels
+    def __init__(
+        self, sightings: Sightings, pixels: Pixels, clip: ClipSettings, schema: Sequence[Attribute] = ()
+    ) -> None:
+        self.pixels, self.clip, self.schema = pixels, clip, tuple(schema)
         self.identities, self.labels = np.unique(sightings.pids, return_inverse=True)
+        self.offsets, self.is_images = sightings.offsets, sightings.is_images
         camids = np.full(len(sightings), -1) if sightings.camids is None else sightings.camids
-        self.cameras: list[int] = np.unique(camids[camids >= 0]).tolist() if cameras is None else cameras
+        self.cameras: list[int] = np.unique(camids[camids >= 0]).tolist()
         self.camids = camera_indices(camids, self.cameras)
         self.sources = None if sightings.sources is None else np.unique(sightings.sources, return_inverse=True)[1]
+        self.attributes = None
+        if self.schema:
+            self.attributes = np.stack([sightings.attributes[a.name] for a in self.schema], 1)
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> Batch | ImageError:
-        return self.__getitems__([index])
+    def __getitem__(self, item: tuple[int, int]) -> Batch | ImageError:
+        return self.__getitems__([item])
 
-    def __getitems__(self, rows: list[int]) -> Batch | ImageError:
+    def __getitems__(self, items: list[tuple[int, int]]) -> Batch | ImageError:
+        rows = np.array([row for row, _ in items])
+        frames, valid = self.offsets[rows, None], None
+        if not self.is_images:
+            clips = [self._clip(row, seed) for row, seed in items]
+            frames = np.concatenate([chosen for chosen, _ in clips])
+            valid = torch.from_numpy(np.concatenate([real for _, real in clips]))
         try:
-            images = torch.from_numpy(self.pixels.read(rows)).permute(0, 3, 1, 2)
+            pixels = torch.from_numpy(self.pixels.read(frames.reshape(-1))).permute(0, 3, 1, 2)
         except ImageError as error:
             if get_worker_info() is None:
                 raise
             return error  # raised in a worker it would arrive as text, with the worker's traceback
         return Batch(
-            images[:, None],
+            pixels.unflatten(0, frames.shape),
             torch.from_numpy(self.labels[rows]),
+            valid=valid,
             camids=torch.from_numpy(self.camids[rows]),
             sources=None if self.sources is None else torch.from_numpy(self.sources[rows]),
+            attributes=None if self.attributes is None else torch.from_numpy(self.attributes[rows]),
         )
+
+    def _clip(self, row: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        start, end = self.offsets[row : row + 2].tolist()
+        frames, real = sample(end - start, self.clip.length, self.clip.sampling, np.random.default_rng(seed))
+        return start + frames, real
+
+
+class Dense(Dataset[Batch]):
+    """Dense clips of rows in order; labels say which row a clip is of.
+
+    Args:
+        sightings: images or tracklets.
+        pixels: every decoded frame.
+        size: frames of a clip.
+        cameras: those that count as known.
+    """
+
+    def __init__(self, sightings: Sightings, pixels: Pixels, size: int, cameras: list[int]) -> None:
+        self.pixels = pixels
+        self.rows, self.frames, self.real = dense(sightings.lengths, size)
+        camids = np.full(len(sightings), -1) if sightings.camids is None else sightings.camids
+        self.camids = camera_indices(camids, cameras)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, clips: list[int]) -> Batch:
+        frames, rows = self.frames[clips], self.rows[clips]
+        pixels = torch.from_numpy(self.pixels.read(frames.reshape(-1))).permute(0, 3, 1, 2)
+        return Batch(
+            pixels.unflatten(0, frames.shape),
+            torch.from_numpy(rows),
+            valid=torch.from_numpy(self.real[clips]),
+            camids=torch.from_numpy(self.camids[rows]),
+        )
+
+
+class Seeded:
+    """Batches of a sampler whose rows each have a seed for what is drawn of them: the same at every resume.
+
+    Args:
+        sampler: of rows.
+    """
+
+    def __init__(self, sampler: BatchSampler) -> None:
+        self.sampler = sampler
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        s = self.sampler
+        rng = np.random.default_rng([s.seed, s.epoch, s.rank, 1])
+        for rows in s:
+            yield list(zip(rows, rng.integers(2**63, size=len(rows)).tolist(), strict=True))
 
 
 class Loader(pl.LightningDataModule):
@@ -71,14 +144,14 @@ class Loader(pl.LightningDataModule):
         super().__init__()
         self.rows, self.recipe, self.validation = rows, recipe, validation
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[Batch | ImageError]:
         """Batches of this process, the same at every resume of the same epoch."""
         trainer = self.trainer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         workers = self.recipe.run.workers if isinstance(self.rows.pixels, DecodedOnTheFly) else 0
         return DataLoader(
             self.rows,
-            batch_sampler=sampler(self.rows, self.recipe, rank, world),  # type: ignore[arg-type]
+            batch_sampler=Seeded(sampler(self.rows, self.recipe, rank, world)),  # type: ignore[arg-type]
             collate_fn=_whole,
             num_workers=workers,
             pin_memory=torch.cuda.is_available(),
@@ -92,10 +165,12 @@ class Loader(pl.LightningDataModule):
 
     def val_dataloader(self) -> Any:
         """The held-out rows in order; every process validates all of them."""
-        if self.validation is None:
+        v = self.validation
+        if v is None:
             return []
-        held = Rows(self.validation.rows, self.validation.pixels, self.rows.cameras)
-        return DataLoader(held, batch_size=64, collate_fn=_whole)
+        return DataLoader(
+            Dense(v.rows, v.pixels, v.clip, self.rows.cameras), batch_size=max(1, 64 // v.clip), collate_fn=_whole
+        )
 
 
 def sampler(rows: Rows, recipe: Recipe, rank: int = 0, world_size: int = 1) -> BatchSampler:

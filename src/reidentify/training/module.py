@@ -12,17 +12,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reidentify.errors import ReidentifyError
+from reidentify.models.output import Output
 from reidentify.models.weights import Preprocessing
-from reidentify.training.objective import Objective, predicted
+from reidentify.training.objective import Objective, attribute_accuracy, predicted
 from reidentify.training.recipe import OptimiserSettings, Recipe
 from reidentify.values import Batch
 
 # Layers that no pretrained backbone has: they learn at the full rate and during a freeze.
-_HEAD = ("neck", "classifier", "heads", "reduce", "camera")
+_HEAD = ("neck", "classifier", "heads", "reduce", "camera", "pooling", "attributes")
 
 
 class EmbeddingTraining(pl.LightningModule):
-    """Trains a network on images.
+    """Trains a network on images or clips.
 
     Args:
         network: returns an Output.
@@ -34,6 +35,7 @@ class EmbeddingTraining(pl.LightningModule):
     def __init__(self, network: nn.Module, objective: Objective, recipe: Recipe, preprocessing: Preprocessing) -> None:
         super().__init__()
         self.network, self.objective, self.recipe, self.preprocessing = network, objective, recipe, preprocessing
+        self.clips = recipe.model.architecture == "video"
 
     def on_train_epoch_start(self) -> None:
         """What a step draws depends on seed, epoch, step and process alone, so that a resumed run draws the same."""
@@ -47,10 +49,9 @@ class EmbeddingTraining(pl.LightningModule):
         """One batch, augmented on the training device."""
         seed = hash_seed(self.recipe.run.seed, self.current_epoch, self.global_rank, step)
         fill = torch.tensor(self.preprocessing.mean) * self.preprocessing.scale / 255
-        batch = self.recipe.augment(batch, torch.Generator().manual_seed(seed), fill)
-        images = self.preprocessing.apply(batch.pixels[:, 0]).contiguous(memory_format=torch.channels_last)
-        output = self.network(images, batch.camids)
-        losses = self.objective(output, batch.labels)
+        batch = self._seen(self.recipe.augment(batch, torch.Generator().manual_seed(seed), fill))
+        output = self._output(batch)
+        losses = self.objective(output, batch.labels, batch.attributes)
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
             values = ", ".join(f"{k} {v.item():.3g}" for k, v in losses.items())
@@ -61,16 +62,36 @@ class EmbeddingTraining(pl.LightningModule):
         log = {f"loss/{k}": v.detach() for k, v in losses.items()} | {"loss/total": total.detach()}
         if output.logits is not None:
             log["accuracy"] = (predicted(output.logits) == batch.labels).float().mean()
+        if output.attributes and batch.attributes is not None:
+            log["attribute accuracy"] = attribute_accuracy(output.attributes, batch.attributes, self.objective.schema)
         self.log_dict(log, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch))
         self.log("accuracy_", log.get("accuracy", total.new_zeros(())), prog_bar=True, logger=False)
         self.log("loss_", log["loss/total"], prog_bar=True, logger=False)
         return total
 
     def validation_step(self, batch: Batch, step: int) -> Tensor:
-        """Embeddings of unit length, B x D."""
-        images = self.preprocessing.apply(batch.pixels[:, 0])
-        views = [images, images.flip(-1)] if self.recipe.run.flip else [images]
-        return F.normalize(sum(self.network(view, batch.camids).embedding.float() for view in views), dim=1)  # type: ignore[arg-type]
+        """Embeddings of unit length, B x D, of images or clips."""
+        flipped = batch.replace(pixels=batch.pixels.flip(-1))
+        views = [batch, flipped] if self.recipe.run.flip else [batch]
+        return F.normalize(sum(self._output(view).embedding.float() for view in views), dim=1)  # type: ignore[arg-type]
+
+    def _seen(self, batch: Batch) -> Batch:
+        """What the network takes: clips, or for a network of images every real frame as a row of its own."""
+        if self.clips or batch.pixels.shape[1] == 1:
+            return batch
+        b, t = batch.pixels.shape[:2]
+        device = batch.labels.device
+        real = torch.ones(b * t, dtype=torch.bool, device=device) if batch.valid is None else batch.valid.flatten()
+        rows = torch.arange(b, device=device).repeat_interleave(t)[real]
+        frames = Batch(batch.pixels.flatten(0, 1)[real, None], batch.labels[rows])
+        return frames.replace(**{k: v[rows] for k in ("camids", "attributes") if (v := getattr(batch, k)) is not None})
+
+    def _output(self, batch: Batch) -> Output:
+        b, t = batch.pixels.shape[:2]
+        pixels = self.preprocessing.apply(batch.pixels.flatten(0, 1)).contiguous(memory_format=torch.channels_last)
+        if self.clips:
+            return self.network(pixels.unflatten(0, (b, t)), batch.camids, batch.valid)
+        return self.network(pixels, batch.camids)
 
     def configure_optimizers(self) -> Any:
         """Two groups, the backbone and the head, and a factor per step."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reidentify.losses.aitl import aitl, attribute_distances
+from reidentify.losses.attributes import attribute_loss
 from reidentify.losses.center import CenterLoss
 from reidentify.losses.metric import metric_loss
-from reidentify.losses.triplet import batch_hard_triplet, weighted_regularised_triplet
+from reidentify.losses.triplet import DISTANCES, batch_hard_triplet, weighted_regularised_triplet
 from reidentify.models.output import Output
 from reidentify.training.recipe import LossSettings
+from reidentify.values import Attribute
 
 
 class Objective(nn.Module):
@@ -20,21 +25,30 @@ class Objective(nn.Module):
         settings: which losses and weights.
         num_classes: training identities.
         features: length of the embedding.
+        schema: the attributes that targets state, in their order.
     """
 
-    def __init__(self, settings: LossSettings, num_classes: int, features: int) -> None:
+    def __init__(
+        self, settings: LossSettings, num_classes: int, features: int, schema: Sequence[Attribute] = ()
+    ) -> None:
         super().__init__()
-        self.settings = settings
+        self.settings, self.schema = settings, tuple(schema)
         self.center = CenterLoss(num_classes, features) if settings.center else None
         self.metric = None
         if settings.metric:
             self.metric = metric_loss(settings.metric, num_classes, features, **(settings.metric_settings or {}))
 
-    def forward(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
-        """Each loss by name, already weighted. labels: B, class indices."""
+    def forward(self, output: Output, labels: Tensor, attributes: Tensor | None = None) -> dict[str, Tensor]:
+        """Each loss by name, already weighted.
+
+        Args:
+            output: of B rows.
+            labels: B, class indices.
+            attributes: B x A, values in the order of the schema, -1 where unlabelled.
+        """
         # In half precision a distance of close points drowns in rounding, and autocast would multiply in it.
         with torch.autocast(labels.device.type, enabled=False):
-            return self._losses(output, labels)
+            return self._losses(output, labels) | self._of_attributes(output, labels, attributes)
 
     def _losses(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
         s, losses, embedding = self.settings, dict[str, Tensor](), output.embedding.float()
@@ -42,10 +56,10 @@ class Objective(nn.Module):
             losses["cross_entropy"] = s.cross_entropy * self._cross_entropy(output.logits, labels)
         if s.triplet:
             if s.triplet_kind == "weighted":
-                triplet = weighted_regularised_triplet(embedding, labels)
+                triplet = weighted_regularised_triplet(embedding, labels, s.distance)
             else:
                 margin = s.margin if s.triplet_kind == "hard" else None
-                triplet = batch_hard_triplet(embedding, labels, margin)
+                triplet = batch_hard_triplet(embedding, labels, margin, s.distance)
             losses["triplet"] = s.triplet * triplet
         if self.center is not None:
             losses["center"] = s.center * self.center(embedding, labels)
@@ -53,11 +67,34 @@ class Objective(nn.Module):
             losses[s.metric or "metric"] = s.metric_weight * self.metric(embedding, labels)
         return losses
 
+    def _of_attributes(self, output: Output, labels: Tensor, targets: Tensor | None) -> dict[str, Tensor]:
+        """The attribute losses, and AITL, of each group (arXiv 2006.07597)."""
+        s, losses = self.settings, dict[str, Tensor]()
+        for group, identity in (("identity", True), ("sighting", False)):
+            logits = [output.attributes[a.name].float() for a in self.schema if a.identity == identity]
+            if not logits:
+                continue
+            if s.attributes and targets is not None:
+                loss = attribute_loss(output.attributes, targets, self.schema, identity, s.attribute_kind)
+                losses[f"attributes of the {group}"] = s.attributes * loss
+            if s.aitl:
+                distances = DISTANCES[s.distance](output.embedding.float(), output.embedding.float())
+                released = s.aitl_kind == "aitl-released"
+                losses[f"AITL by {group}"] = s.aitl * aitl(distances, attribute_distances(logits), labels, released)
+        return losses
+
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Of B x C logits, or summed over the parts of B x P x C (PCB: one classifier per part)."""
         parts = logits[:, None] if logits.ndim == 2 else logits
         smoothing = self.settings.label_smoothing
         return sum(F.cross_entropy(part.float(), labels, label_smoothing=smoothing) for part in parts.unbind(1))  # type: ignore[return-value]
+
+
+def attribute_accuracy(logits: Mapping[str, Tensor], targets: Tensor, schema: Sequence[Attribute]) -> Tensor:
+    """The share of labelled values that are the most probable ones; targets B x A in the order of the schema."""
+    right = torch.stack([logits[a.name].argmax(1) for a in schema], 1) == targets
+    known = targets >= 0
+    return (right & known).sum() / known.sum().clamp(min=1)
 
 
 def predicted(logits: Tensor) -> Tensor:

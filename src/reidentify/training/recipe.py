@@ -32,15 +32,16 @@ _RANGES: list[tuple[str, Callable[[float], bool], str]] = [
     (
         "of at least 1",
         lambda v: 1 <= v < math.inf,
-        "model.embedding_dim model.parts input.height input.width sampler.identities sampler.instances optimiser.epochs"
-        " optimiser.milestones spacetime.bins run.nodes run.evaluate_every run.checkpoint_every",
+        "model.embedding_dim model.parts input.height input.width clip.length clip.test_frames"
+        " sampler.identities sampler.instances optimiser.epochs optimiser.milestones spacetime.bins run.nodes"
+        " run.evaluate_every run.checkpoint_every",
     ),
     (
         "of at least 0",
         lambda v: 0 <= v < math.inf,
-        "augment.pad loss.cross_entropy loss.triplet loss.margin loss.center loss.metric_weight optimiser.backbone_lr"
-        " optimiser.weight_decay optimiser.warmup optimiser.freeze optimiser.clip run.workers"
-        " spacetime.visit_gap",
+        "augment.pad loss.cross_entropy loss.triplet loss.margin loss.attributes loss.aitl loss.center"
+        " loss.metric_weight optimiser.backbone_lr optimiser.weight_decay optimiser.warmup optimiser.freeze"
+        " optimiser.clip run.workers spacetime.visit_gap",
     ),
     (
         "from 0 to 1",
@@ -77,6 +78,22 @@ class InputSettings:
 
 
 @dataclass(frozen=True)
+class ClipSettings:
+    """What is seen of a tracklet. Of images there is nothing to choose.
+
+    Args:
+        length: T, frames of a clip. A network of images sees them one by one, each labelled as its tracklet.
+        sampling: which frames in training: "evenly", "random", "consecutive" or "restricted" (one at random from each
+            of T chunks). A tracklet shorter than T gives all its frames.
+        test_frames: frames of a tracklet that are looked at in tests, evenly spread; null for all of them.
+    """
+
+    length: int = 4
+    sampling: Literal["evenly", "random", "consecutive", "restricted"] = "restricted"
+    test_frames: int | None = None
+
+
+@dataclass(frozen=True)
 class SamplerSettings:
     """What makes up a batch, per process.
 
@@ -105,6 +122,12 @@ class LossSettings:
         triplet: weight of the triplet loss; 0 for none.
         triplet_kind: "hard" (margin), "soft" (soft margin) or "weighted" (weighted-regularised, as in AGW).
         margin: of triplet_kind "hard".
+        distance: of the triplet loss and AITL: "euclidean", or "cosine" (1 - cosine).
+        attributes: weight of the attribute losses, one for each group.
+        attribute_kind: "bce" (each value on its own, as published with AITL) or "cross-entropy" (one value of each).
+        aitl: weight of AITL, the attribute-driven triplet loss within an identity, for each group of attributes.
+        aitl_kind: "aitl" (the anchor is none of its own positives) or "aitl-released" (it is, as in the code released
+            with the paper, where the loss then is the distance to the positive most different in attributes).
         center: weight of the center loss; 0 for none.
         metric: a loss of pytorch-metric-learning by name (circle, arcface, ...); null for none.
         metric_weight: its weight.
@@ -116,6 +139,11 @@ class LossSettings:
     triplet: float = 1.0
     triplet_kind: Literal["hard", "soft", "weighted"] = "hard"
     margin: float = 0.3
+    distance: Literal["euclidean", "cosine"] = "euclidean"
+    attributes: float = 0.0
+    attribute_kind: Literal["bce", "cross-entropy"] = "cross-entropy"
+    aitl: float = 0.0
+    aitl_kind: Literal["aitl", "aitl-released"] = "aitl"
     center: float = 0.0
     metric: str | None = None
     metric_weight: float = 1.0
@@ -228,6 +256,7 @@ class Recipe:
         description: one sentence for people.
         model: which network.
         input: what it sees.
+        clip: what it sees of a tracklet.
         sampler: what makes up a batch.
         augment: what is done to a batch.
         loss: the sum that is minimised.
@@ -239,6 +268,7 @@ class Recipe:
     description: str = ""
     model: ModelSettings = field(default_factory=ModelSettings)
     input: InputSettings = field(default_factory=InputSettings)
+    clip: ClipSettings = field(default_factory=ClipSettings)
     sampler: SamplerSettings = field(default_factory=SamplerSettings)
     augment: Augment = field(default_factory=Augment)
     loss: LossSettings = field(default_factory=LossSettings)

@@ -23,14 +23,17 @@ from torch.utils.tensorboard import SummaryWriter
 
 import reidentify
 from reidentify import files, zoo
+from reidentify.attributes import scores as attribute_scores
 from reidentify.data.benchmark import Benchmark
+from reidentify.data.benchmarks import bases
 from reidentify.data.console import console, say
 from reidentify.data.pixels import open_pixels
-from reidentify.embed import Model, embed_sides
-from reidentify.errors import InputError, RecipeError, WeightsError
+from reidentify.embed import Model, read_sides
+from reidentify.errors import InputError, RecipeError, ReidentifyWarning, WeightsError
 from reidentify.models.batchnorm import refit_batch_norms
 from reidentify.models.catalogue import build, start_of
 from reidentify.models.convert import load_torchreid, state_from_onnx
+from reidentify.models.video import channels_last
 from reidentify.models.weights import (
     Card,
     Preprocessing,
@@ -52,7 +55,7 @@ from reidentify.training.objective import Objective
 from reidentify.training.recipe import Recipe
 from reidentify.training.spacetime import fuse, learn, report
 from reidentify.training.validation import Validation
-from reidentify.values import Embeddings
+from reidentify.values import Attribute, Embeddings
 
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "recipe.json"
@@ -88,14 +91,16 @@ def train(recipe: Recipe, benchmark: Benchmark, out: str | os.PathLike[str], pro
         rows, held = benchmark.holdout(recipe.input.holdout, s.seed)
     if not len(rows):
         raise InputError(f"{benchmark.name} has no training rows")
+    schema = _schema(recipe, benchmark)
     for test in _tests(held, benchmark):
         match_sightings(test.query, test.gallery, test.protocol).require()
     statistics = learn(recipe.spacetime, rows, held is not None) if recipe.spacetime.fit else None
     size, interpolation = (recipe.input.height, recipe.input.width), recipe.input.interpolation
-    data = Rows(rows, open_pixels(rows.files, size, interpolation, progress=progress))
-    validation = Validation(held, size, interpolation, progress) if held is not None else None
-    network, preprocessing = _network(recipe, data)
-    objective = Objective(recipe.loss, len(data.identities), network.embedding_dim)  # type: ignore[arg-type]
+    data = Rows(rows, open_pixels(rows.files, size, interpolation, progress=progress), recipe.clip, schema)
+    clip = _clip(recipe)
+    validation = Validation(held, size, interpolation, clip, progress) if held is not None else None
+    network, preprocessing = _network(recipe, data, benchmark.name)
+    objective = Objective(recipe.loss, len(data.identities), network.embedding_dim, schema)  # type: ignore[arg-type]
     module = EmbeddingTraining(network, objective, recipe, preprocessing)
     trainer = _trainer(recipe, folder, validation, progress)
 
@@ -166,7 +171,7 @@ def _difference(a: Any, b: Any, prefix: str = "") -> str:
     return prefix.rstrip(".")
 
 
-def _network(recipe: Recipe, data: Rows) -> tuple[nn.Module, Preprocessing]:
+def _network(recipe: Recipe, data: Rows, name: str) -> tuple[nn.Module, Preprocessing]:
     model, init = recipe.model, recipe.model.init
     if "osnet" in (model.architecture, model.backbone) and init == "imagenet":
         raise InputError(
@@ -175,7 +180,7 @@ def _network(recipe: Recipe, data: Rows) -> tuple[nn.Module, Preprocessing]:
         )
     # A classifier that nothing trains would only be waited for.
     classes = len(data.identities) if recipe.loss.cross_entropy else 0
-    network = build(model, classes, len(data.cameras), pretrained=init == "imagenet")
+    network = build(model, classes, len(data.cameras), init == "imagenet", data.schema)
     if init not in ("imagenet", "random"):
         path = zoo.path(init) or Path(init)
         state = read_state(path) if path.suffix == ".safetensors" else None
@@ -187,7 +192,8 @@ def _network(recipe: Recipe, data: Rows) -> tuple[nn.Module, Preprocessing]:
                     f"model.init: {init} is neither a file nor shipped weights ({', '.join(zoo.names())})"
                 )
             state = load_torchreid(path)
-        load_state(network, start_of(model, without_classifier(state)), init, strict=False)
+        _warn_of_seen_people(recipe, path, name)
+        load_state(network, start_of(model, without_classifier(state), network), init, strict=False)
     preprocessing = Preprocessing(recipe.input.height, recipe.input.width, interpolation=recipe.input.interpolation)
     if init.endswith(".onnx"):
         rows = np.random.default_rng(recipe.run.seed).permutation(len(data))[:512]
@@ -198,7 +204,22 @@ def _network(recipe: Recipe, data: Rows) -> tuple[nn.Module, Preprocessing]:
     except (RuntimeError, AssertionError) as error:
         size = f"{recipe.input.height} x {recipe.input.width}"
         raise InputError(f"input: images of {size} do not suit the network ({str(error).splitlines()[0]})") from None
-    return network.train().to(memory_format=torch.channels_last), preprocessing  # type: ignore[call-overload]
+    return channels_last(network.train()), preprocessing
+
+
+def _warn_of_seen_people(recipe: Recipe, weights: Path, data: str) -> None:
+    """Say so if people who are held out here were trained on by the weights that the training starts from."""
+    if not recipe.input.holdout or not card_path(weights).exists():
+        return
+    card = Card.read(card_path(weights))
+    theirs = card.training.get("input", {}).get("holdout"), card.training.get("run", {}).get("seed")
+    if bases(card.dataset) & bases(data) and theirs != (recipe.input.holdout, recipe.run.seed):
+        warnings.warn(
+            f"{card.name} was trained on people who are held out here, so validation and calibration flatter; hold out"
+            f" the same ones with input.holdout={theirs[0]} and run.seed={theirs[1]}",
+            ReidentifyWarning,
+            stacklevel=2,
+        )
 
 
 def _trainer(recipe: Recipe, folder: Path, validation: Validation | None, progress: bool) -> pl.Trainer:
@@ -262,17 +283,21 @@ def _finish(
 ) -> Path:
     """Score the network once on held-out identities and on the test split, calibrate it, and write weights and card."""
     start = recipe.model.init if recipe.model.init in ("imagenet", "random") else f"weights {recipe.model.init}"
+    rows = "images" if data.is_images else "tracklets"
     card = Card(
         name=folder.name,
         architecture=dataclasses.asdict(recipe.model),
         preprocessing=preprocessing,
         embedding_dim=int(network.embedding_dim),  # type: ignore[arg-type]
-        data=f"{benchmark.name}: {len(data)} images of {len(data.identities)} identities; started from {start}",
+        data=f"{benchmark.name}: {len(data)} {rows} of {len(data.identities)} identities; started from {start}",
         licence=_licence(recipe, benchmark),
         training=dataclasses.asdict(recipe),
         cameras=data.cameras if recipe.model.camera_embedding else [],
         dataset=benchmark.name,
         flip=recipe.run.flip,
+        clip=_clip(recipe),
+        frames=None if data.is_images else recipe.clip.test_frames,
+        attributes=[dataclasses.asdict(a) | {"values": list(a.values)} for a in data.schema],
         version=reidentify.__version__,
     )
     device = torch.device("cuda" if torch.cuda.is_available() and recipe.run.accelerator != "cpu" else "cpu")
@@ -280,8 +305,8 @@ def _finish(
     model = Model.of_network(network, card, device)
 
     scores: list[dict[str, Any]] = []
-    sides = {test: embed_sides(model, test, progress=progress) for test in _tests(held, benchmark)}
-    seen = Embeddings.concat(sides[held]) if held in sides else None
+    read = {test: read_sides(model, test, progress=progress) for test in _tests(held, benchmark)}
+    seen = _all_rows(held, *read[held][:2]) if held in read else None
     calibration = _calibrated(folder, seen, benchmark.name)
     fusion = None
     if statistics is not None:
@@ -290,9 +315,14 @@ def _finish(
         if progress:
             print(report(clocks))
         _show(folder)
-    for test, (query, gallery) in sides.items():
+    for test, (query, gallery, told) in read.items():
         result = reidentify.evaluate(query, gallery, test.protocol)
         scores.append({"data": test.name, **result.summary()})
+        if told:
+            found = attribute_scores(told, test.test.attributes, data.schema)
+            scores[-1]["attributes"] = found.to_dict()
+            if test is benchmark:
+                files.write(folder / "attributes.json", json.dumps(found.to_dict(), indent=2) + "\n")
         if test is not benchmark:
             continue
         result.save(folder)
@@ -303,6 +333,28 @@ def _finish(
     card = dataclasses.replace(card, scores=scores, calibration=calibration)
     save_weights(without_classifier(network.state_dict()), card, folder / WEIGHTS)
     return folder / WEIGHTS
+
+
+def _clip(recipe: Recipe) -> int:
+    """Frames that the network sees at once."""
+    return recipe.clip.length if recipe.model.architecture == "video" else 1
+
+
+def _schema(recipe: Recipe, benchmark: Benchmark) -> tuple[Attribute, ...]:
+    """The attributes that the network is to tell."""
+    asked = bool(recipe.loss.attributes or recipe.loss.aitl)
+    if not recipe.model.attributes:
+        if asked:
+            raise RecipeError("loss.attributes and loss.aitl are of a network that tells attributes: model.attributes")
+        return ()
+    if not benchmark.schema:
+        raise InputError(f"{benchmark.name} has no attributes to learn: set model.attributes=false, or take other data")
+    return benchmark.schema
+
+
+def _all_rows(held: Benchmark, query: Embeddings, gallery: Embeddings) -> Embeddings:
+    """Every held-out row once."""
+    return gallery if held.protocol.queries_in_gallery else Embeddings.concat([query, gallery])
 
 
 def _tests(held: Benchmark | None, benchmark: Benchmark) -> list[Benchmark]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import TensorBoardLogger
+from torch.nn import functional as F
 
 from reidentify.data.benchmark import Benchmark
 from reidentify.data.pixels import Pixels, Size, open_pixels
@@ -23,29 +24,33 @@ class Validation(pl.Callback):
         held: a Benchmark of identities that are not trained on.
         size: height and width that the network sees.
         interpolation: of the resize.
+        clip: frames that the network sees at once.
         progress: show the progress of decoding.
     """
 
-    def __init__(self, held: Benchmark, size: Size, interpolation: str, progress: bool) -> None:
-        self.held = held
+    def __init__(self, held: Benchmark, size: Size, interpolation: str, clip: int, progress: bool) -> None:
+        self.held, self.clip = held, clip
         self.rows = Sightings.concat([held.query, held.gallery])
         assert self.rows.files is not None
         self.pixels: Pixels = open_pixels(self.rows.files, size, interpolation, progress=progress)
-        self._vectors: list[torch.Tensor] = []
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Forget the last validation."""
-        self._vectors = []
+        self._sum: torch.Tensor | None = None
 
     def on_validation_batch_end(
         self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Collect the embeddings of a batch."""
-        self._vectors.append(outputs.cpu())
+        """Add up the embeddings of each row's clips, each as often as it has frames."""
+        weighted = outputs.cpu().float() * batch.valid.cpu().sum(1, keepdim=True)
+        if self._sum is None:
+            self._sum = weighted.new_zeros(len(self.rows), weighted.shape[1])
+        self._sum.index_add_(0, batch.labels.cpu(), weighted)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Score."""
-        vectors = np.asarray(torch.cat(self._vectors).float())
+        assert self._sum is not None
+        vectors = np.asarray(F.normalize(self._sum, dim=1))
         cut = len(self.held.query)
         query, gallery = (Embeddings(vectors[s], self.rows[s]) for s in (slice(0, cut), slice(cut, None)))
         result = evaluate(query, gallery, self.held.protocol)
