@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from reidentify.commands import data, networks, ranking, spacetime
+from reidentify.commands import attributes, data, explain, networks, ranking, spacetime
 
 Command: TypeAlias = "Callable[..., int | None]"
 
@@ -40,6 +40,8 @@ COMMANDS = Group(
         "compare": ranking.compare,
         "calibrate": ranking.calibrate,
         "verify": ranking.verify,
+        "attributes": attributes.attributes,
+        "explain": explain.explain,
         "spacetime": Group(
             "Learn how long people take from camera to camera, and look at it.",
             {"fit": spacetime.fit, "plot": spacetime.plot},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from reidentify.commands.shared import Use, benchmark_of
+from reidentify.commands.shared import Use, benchmark_of, files_of
 from reidentify.errors import InputError
 from reidentify.values import Sightings
 
@@ -76,18 +76,15 @@ def embed(
     """
     import numpy as np
 
-    from reidentify.data.root import image_files, readable
-
     if bool(data) == bool(images):
         raise InputError("embed needs either images or --data NAME")
     if data:
         rows = getattr(benchmark_of(data, root), split)
     else:
-        found = [image_files(Path(p), recursive=True) if Path(p).is_dir() else [readable(Path(p))] for p in images]
-        files = np.array([str(file) for some in found for file in some], object)
+        files = np.array(files_of(images), object)
         rows = Sightings(np.zeros(len(files), np.int64), files=files)
     if not len(rows):
-        raise InputError(f"{f'the {split} of {data}' if data else ', '.join(images)}: no images there")
+        raise InputError(f"the {split} of {data}: no images there")
     use.load(weights).embed_sightings(rows, **use.options(), cache=bool(data)).save(output)
     print(output)
 

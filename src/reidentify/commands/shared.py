@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from reidentify.errors import InputError
+
 if TYPE_CHECKING:
     from reidentify.data.benchmark import Benchmark
     from reidentify.embed import Model
@@ -70,3 +72,17 @@ def benchmark_of(name: str, root: str | None) -> Benchmark:
 
         ensure(data_root(root))
     return benchmark(name, root)
+
+
+def files_of(places: list[str]) -> list[str]:
+    """The picture files that are named, and those of the folders that are named.
+
+    Raises:
+        InputError: there is none, or a name is not valid UTF-8.
+    """
+    from reidentify.data.root import image_files, readable
+
+    found = [image_files(Path(p), recursive=True) if Path(p).is_dir() else [readable(Path(p))] for p in places]
+    if not any(found):
+        raise InputError(f"{', '.join(places)}: no images there")
+    return [str(file) for some in found for file in some]

@@ -147,7 +147,7 @@ def montage(lists: list[RankedList]) -> Image.Image:
     draw = ImageDraw.Draw(canvas)
     for i, one in enumerate(lists):
         top = _GAP + i * line
-        draw.text((_GAP, top), one.title, "#222222", _font(20))
+        draw.text((_GAP, top), one.title, "#222222", font(20))
         for j, entry in enumerate([one.query, *one.answers]):
             left = _GAP + j * (width + _GAP) + (_GAP if j else 0)
             colour = BLUE if entry.right is None else GREEN if entry.right else RED
@@ -158,7 +158,7 @@ def montage(lists: list[RankedList]) -> Image.Image:
             canvas.paste(picture, (box[0] + inset[0], box[1] + inset[1]))
             words = [" ".join(mark(j, entry.right)), entry.camera, entry.time]
             for k, text in enumerate(filter(None, words)):
-                draw.text((left, box[3] + 5 + k * _LINE), text, colour if k == 0 else "#444444", _font(16))
+                draw.text((left, box[3] + 5 + k * _LINE), text, colour if k == 0 else "#444444", font(16))
     return canvas
 
 
@@ -168,7 +168,7 @@ def mark(place: int, right: bool | None) -> tuple[str, str]:
 
 
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def font(size: int) -> ImageFont.FreeTypeFont:
     """The sans-serif that matplotlib brings, for a machine may have no fonts of its own."""
     import matplotlib
     from PIL import ImageFont
