@@ -19,7 +19,7 @@ from reidentify import zoo
 from reidentify.data.benchmark import Benchmark
 from reidentify.data.clips import dense, evenly
 from reidentify.data.console import tracked
-from reidentify.data.pixels import DecodedOnTheFly, Pixels, open_pixels, to_array
+from reidentify.data.pixels import DecodedOnTheFly, Pixels, ahead, open_pixels, to_array
 from reidentify.errors import InputError, ReidentifyWarning, WeightsError
 from reidentify.models.catalogue import ModelSettings, build
 from reidentify.models.output import Output
@@ -164,8 +164,9 @@ class Model:
         out = np.zeros((len(lengths), self.card.embedding_dim), np.float32)
         told = {a.name: np.zeros((len(lengths), len(a.values)), np.float32) for a in self.card.schema}
         chunks = [*_chunks(len(rows), max(1, batch_size // size))]
-        for chunk in tracked(chunks, len(chunks), "Embedding", progress):
-            read = torch.from_numpy(pixels.read(frames[chunk].reshape(-1))).permute(0, 3, 1, 2).to(self.device)
+        decoded = ahead(lambda chunk: pixels.read(frames[chunk].reshape(-1)), chunks)
+        for chunk, images in tracked(decoded, len(chunks), "Embedding", progress):
+            read = torch.from_numpy(images).permute(0, 3, 1, 2).to(self.device)
             owners = rows[chunk]
             cameras = None if camids is None else camids[owners].to(self.device)
             valid = None

@@ -162,7 +162,7 @@ def test_without_attributes_there_are_attentions_all_the_same() -> None:
 
 
 def test_attribute_head_by_hand() -> None:
-    head = AttributeHead(2, SCHEMA[:2])
+    head = AttributeHead(2, SCHEMA[:2], norm=False)
     with torch.no_grad():
         head.linear.weight.copy_(torch.tensor([[1.0, 0], [0, 1], [1, 1], [2, 0], [0, -1]]))
         head.linear.bias.copy_(torch.tensor([0.0, 0, 0, 0, 10]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +14,14 @@ from reidentify.errors import InputError
 from reidentify.values import Embeddings
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from reidentify.data.benchmark import Benchmark
     from reidentify.ranking.distance import Scorer
     from reidentify.ranking.protocol import Protocol
     from reidentify.ranking.results import Result
+    from reidentify.values import Attribute
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,7 @@ class Ranked:
 
     Args:
         protocol: the rule of evaluation by name (market1501, no-cameras, cuhk03-classic, single-shot, mars-official,
-            mars-torchreid); default the data set's own.
+            mars-torchreid, market1501-tracklets, ls-vid); default the data set's own.
         multi_query: a query asks with the mean of all images of its person and camera (multi-query of Market-1501).
         expand: average a query with so many of its nearest gallery images first (average query expansion).
         augment: average a gallery image with so many of its nearest others first (database augmentation).
@@ -127,7 +133,8 @@ def evaluate(
       reidentify evaluate --query-embeddings q.parquet --gallery-embeddings g.parquet --out runs/mine
 
     Args:
-        out: folder for metrics.json, per_query.parquet and report.html.
+        out: folder for metrics.json, per_query.parquet and report.html; attributes.json too, where the network tells
+            attributes and the data has them.
         weights: the name of shipped weights, a run folder, a weights.safetensors, an ONNX file or an OpenVINO IR.
         data: a data set, or a path to your own data; NAME@all averages over all random splits.
         root: the data root; default $REIDENTIFY_DATA, else ~/.cache/reidentify/data.
@@ -140,7 +147,7 @@ def evaluate(
         report: write report.html and its pictures.
     """
     from reidentify.data.own import read_pair
-    from reidentify.embed import embed_sides
+    from reidentify.embed import read_sides
 
     if Path(out).exists() and not Path(out).is_dir():
         raise InputError(f"{out} is a file; give a folder with --out")
@@ -169,8 +176,9 @@ def evaluate(
         return
     benchmark = task.under_rule(benchmark_of(data, root) if data else read_pair(query or "", gallery or ""))
     model = use.load(weights)
-    sides = embed_sides(model, benchmark, **use.options())
+    *sides, told = read_sides(model, benchmark, **use.options())
     task.run(*sides, benchmark.protocol, f"{model.card.name} on {benchmark.name}")
+    task.attributes(told, benchmark, model.card.schema)
 
 
 @dataclass(frozen=True)
@@ -229,6 +237,20 @@ class _Evaluation:
         result.save(self.out)
         if page is not None:
             print(f"report: {page}")
+
+    def attributes(
+        self, told: Mapping[str, NDArray[np.float32]], benchmark: Benchmark, schema: Sequence[Attribute]
+    ) -> None:
+        """Print and write how well the network tells the attributes that the data has labels of, if there are any."""
+        from reidentify.attributes import scores
+        from reidentify.files import write
+
+        (self.out / "attributes.json").unlink(missing_ok=True)
+        common = [a for a in schema if a in benchmark.schema]
+        if common:
+            found = scores(told, benchmark.test.attributes, common)
+            print(found)
+            write(self.out / "attributes.json", json.dumps(found.to_dict(), indent=2) + "\n")
 
     def over_splits(self, use: Use, weights: str, data: str, root: str | None) -> None:
         """The mean over the random splits of a data set, without a report."""

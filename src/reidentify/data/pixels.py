@@ -6,13 +6,14 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import multiprocessing
 import os
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +24,11 @@ from reidentify.errors import ImageError, InputError, ReidentifyWarning, Storage
 
 Size = tuple[int, int]
 """Height and width in pixels."""
+Item = TypeVar("Item")
+Read = TypeVar("Read")
+
+LARGEST_CACHE = 40e9
+"""Bytes of decoded images beyond which a data set is decoded on the fly."""
 
 RESAMPLE = {
     "nearest": Image.Resampling.NEAREST,
@@ -81,7 +87,7 @@ def to_array(image: Image.Image, size: Size | None, interpolation: str = "biline
 
 
 class DecodedOnTheFly:
-    """Images read from their files whenever they are asked for.
+    """Images read from their files whenever they are asked for, several at a time.
 
     Args:
         files: paths of the images.
@@ -100,7 +106,25 @@ class DecodedOnTheFly:
         chosen = np.atleast_1d(np.asarray(indices))
         if not len(chosen):
             return np.empty((0, *self.size, 3), np.uint8)
-        return np.stack([decode(self.files[i], self.size, self.interpolation) for i in chosen])
+
+        def one(i: int) -> NDArray[np.uint8]:
+            return decode(self.files[i], self.size, self.interpolation)
+
+        if len(chosen) < 8 or multiprocessing.current_process().daemon:  # of several worker processes one core is ours
+            return np.stack([one(i) for i in chosen])
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return np.stack(list(pool.map(one, chosen.tolist())))
+
+
+def ahead(read: Callable[[Item], Read], items: Sequence[Item]) -> Iterator[tuple[Item, Read]]:
+    """Each item with what `read` makes of it, the next being read while the last is used."""
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(read, items[0]) if items else None
+        for here, after in zip(items, [*items[1:], None]):
+            assert following is not None
+            got = following.result()
+            following = None if after is None else pool.submit(read, after)
+            yield here, got
 
 
 class PixelCache:
@@ -140,7 +164,8 @@ def open_pixels(
 
     The cache is keyed by each file's path, size and modification time and by the target size, so a changed image is
     decoded anew. Two processes may open the same images at once: one decodes, the other waits for it. If the array
-    would take half of the free disk or more, the images are decoded on the fly instead, with a warning.
+    would take half of the free disk or more, the images are decoded on the fly instead, with a warning; so they are,
+    without one, beyond `LARGEST_CACHE`, as with the frames of a large video set.
 
     Args:
         files: N paths.
@@ -165,6 +190,10 @@ def open_pixels(
         with open(path.with_suffix(".lock"), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (path.exists() and path.stat().st_size == nbytes and done.exists()):
+                if nbytes > LARGEST_CACHE:
+                    if progress:
+                        say(f"{len(paths):,} images are too many to keep decoded ({nbytes / 1e9:.0f} GB): on the fly")
+                    return DecodedOnTheFly(paths, size, interpolation)
                 free = shutil.disk_usage(folder).free
                 if nbytes * 2 >= free:
                     warnings.warn(

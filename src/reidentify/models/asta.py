@@ -41,9 +41,12 @@ class GroupAttention(nn.Module):
         grid: size at which scores are mixed over time. Maps of another size are averaged onto it, and the attention is
             interpolated back.
         hidden: channels of the 1 x 1 convolution.
+        norm: see `AttributeHead`.
     """
 
-    def __init__(self, channels: int, schema: Sequence[Attribute], grid: tuple[int, int], hidden: int) -> None:
+    def __init__(
+        self, channels: int, schema: Sequence[Attribute], grid: tuple[int, int], hidden: int, norm: bool
+    ) -> None:
         super().__init__()
         self.grid = grid
         cells = grid[0] * grid[1]
@@ -51,7 +54,7 @@ class GroupAttention(nn.Module):
         self.space = nn.Conv2d(hidden, 1, 3, padding=1)
         self.time = nn.Conv1d(cells, cells, 3, padding=1)
         _initialise(self)
-        self.head = AttributeHead(channels, schema) if schema else None
+        self.head = AttributeHead(channels, schema, norm) if schema else None
 
     def forward(self, frames: Tensor, valid: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         scores = average_to(self.space(self.local(frames)), self.grid)
@@ -82,6 +85,7 @@ class ASTA(nn.Module):
         schema: the attributes of both groups; empty for ASTA without attributes.
         grid: see `GroupAttention` (published: 16 x 8, the map of images of 256 x 128).
         hidden: channels inside a group's attention; None, as published: C.
+        norm: normalise what the attributes are read off (published: no).
 
     Attributes:
         out_features: D = 3 C.
@@ -96,6 +100,7 @@ class ASTA(nn.Module):
         schema: Sequence[Attribute] = (),
         grid: Sequence[int] = (16, 8),
         hidden: int | None = None,
+        norm: bool = False,
     ) -> None:
         super().__init__()
         hidden = channels if hidden is None else hidden
@@ -105,8 +110,8 @@ class ASTA(nn.Module):
         self.own = nn.Conv2d(channels, 1, 3, padding=1)
         _initialise(self.own)
         size = check_grid(grid)
-        self.identity = GroupAttention(channels, [a for a in schema if a.identity], size, hidden)
-        self.sighting = GroupAttention(channels, [a for a in schema if not a.identity], size, hidden)
+        self.identity = GroupAttention(channels, [a for a in schema if a.identity], size, hidden, norm)
+        self.sighting = GroupAttention(channels, [a for a in schema if not a.identity], size, hidden, norm)
 
     def forward(self, maps: Tensor, valid: Tensor) -> Pooled:
         frames = pack(maps, valid)

@@ -10,17 +10,19 @@ from reidentify.values import Attribute
 
 
 class AttributeHead(nn.Module):
-    """One linear layer that gives each value of each attribute a score.
+    """A linear layer that gives each value of each attribute a score.
 
     `forward` maps B x C to a dictionary from the attribute's name to logits, B x values.
 
     Args:
         features: C.
         schema: the attributes, in order.
+        norm: BatchNorm first, so that the layer learns at the pace of others however small the features are.
     """
 
-    def __init__(self, features: int, schema: Sequence[Attribute]) -> None:
+    def __init__(self, features: int, schema: Sequence[Attribute], norm: bool = True) -> None:
         super().__init__()
+        self.norm = nn.BatchNorm1d(features, affine=False) if norm else nn.Identity()
         self.names = [attribute.name for attribute in schema]
         self.sizes = [len(attribute.values) for attribute in schema]
         self.linear = nn.Linear(features, sum(self.sizes))
@@ -28,4 +30,4 @@ class AttributeHead(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
-        return dict(zip(self.names, self.linear(features).split(self.sizes, 1)))
+        return dict(zip(self.names, self.linear(self.norm(features)).split(self.sizes, 1)))

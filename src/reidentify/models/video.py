@@ -39,7 +39,7 @@ _POOLINGS: dict[str, tuple[Callable[..., nn.Module], tuple[str, ...]]] = {
     "lstm": (TemporalRNN, ("hidden",)),
     "gru": (TemporalRNN, ("hidden",)),
     "nonlocal": (NonLocal, ("reduction",)),
-    "asta": (ASTA, ("grid", "hidden")),
+    "asta": (ASTA, ("grid", "hidden", "norm")),
     "3d": (TemporalMean, ("frames",)),
 }
 
@@ -159,8 +159,8 @@ def video_network(
         neck: "bnneck" or "none".
         embedding_dim: size of a linear layer after the pooling; None for none.
         schema: attributes to tell; empty for none.
-        settings: for "attention" and "asta" `grid` and `hidden`, for "lstm" and "gru" `hidden`, for "nonlocal"
-            `reduction`, for "3d" of a network of frames `frames`; see there.
+        settings: for "attention" `grid` and `hidden`, for "asta" `norm` too, for "lstm" and "gru" `hidden`, for
+            "nonlocal" `reduction`, for "3d" of a network of frames `frames`; see there.
         pretrained: fetch torchvision's Kinetics weights, for its video networks. Weights of images stay in `backbone`.
 
     Raises:
@@ -189,6 +189,10 @@ def _checked(settings: dict[str, Any], temporal: str, known: Sequence[str]) -> d
     for key, value in settings.items():
         if key not in known:
             raise InputError(f"temporal {temporal} takes no setting {key!r}; it takes {' and '.join(known) or 'none'}")
+        if key == "norm":
+            if not isinstance(value, bool):
+                raise InputError(f"temporal {temporal}: norm: expected true or false, got {value!r}")
+            continue
         numbers = list(value) if key == "grid" and isinstance(value, list | tuple) else [value]
         whole = all(type(number) is int and number > 0 for number in numbers)
         if not whole or len(numbers) != (2 if key == "grid" else 1):

@@ -41,6 +41,9 @@ READERS = {
 """The module of each data set, imported when first asked for."""
 
 
+SAME_PEOPLE = {"mars": "market1501", "dukemtmcvidreid": "dukemtmcreid", "occluded-duke": "dukemtmcreid"}
+"""Sets that were cut from the recordings of another, and split otherwise: who is tested here may be trained on there."""
+
 OWN = "the user's own images"
 
 
@@ -77,9 +80,12 @@ def _parse(text: str) -> tuple[str, str | None, int] | None:
 
 
 def bases(name: str) -> set[str]:
-    """The data sets that a name stands for, without variants and splits: those whose people it may show."""
+    """The data sets that a name stands for, without variants and splits: those whose people it may show.
+
+    A set that was cut from the recordings of another is named as that one.
+    """
     known = {part: _parse(part) for part in name.split("+") if part}
-    return {part if found is None else found[0] for part, found in known.items()}
+    return {part if found is None else SAME_PEOPLE.get(found[0], found[0]) for part, found in known.items()}
 
 
 def _unknown(text: str) -> InputError:
@@ -134,7 +140,7 @@ def join(parts: Sequence[Benchmark]) -> Benchmark:
 
     Only the training rows are taken: query and gallery of the result are empty, as a score over several sets means
     nothing; evaluate on one of them at a time. People and cameras are numbered anew, so that those of different parts
-    stay distinct, and `sources` names the part of every row.
+    stay distinct, and `sources` names the part of every row. Of the schemas, what all parts have remains.
 
     Raises:
         InputError: a part has no training rows, or two parts have the same name.
@@ -160,4 +166,6 @@ def join(parts: Sequence[Benchmark]) -> Benchmark:
         people += len(identities)
     licences = dict.fromkeys(f"{p.name}: {p.facts.licence if p.facts else OWN}" for p in parts)
     facts = Facts("+".join(titles), "", "; ".join(licences), "", "")
-    return Benchmark("+".join(titles), Sightings.concat(joined), MARKET1501 if cameras else NO_CAMERAS, facts)
+    schema = tuple(a for a in parts[0].schema if all(a in part.schema for part in parts))
+    protocol = MARKET1501 if cameras else NO_CAMERAS
+    return Benchmark("+".join(titles), Sightings.concat(joined), protocol, facts, schema)
