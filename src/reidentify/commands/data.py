@@ -60,7 +60,7 @@ def check(name: str, root: str | None = None) -> int:
 
 
 def stats(name: str, root: str | None = None) -> None:
-    """Show identities, images, cameras and images per identity of each split.
+    """Show identities, images, cameras and images per identity of each split, and how many attributes there are.
 
     Example: reidentify data stats market1501
 
@@ -81,8 +81,10 @@ def import_(source: str, out: str, fraction: float = 0.5, seed: int = 0) -> None
 
     Args:
         source: a folder per identity, with images or with a folder per tracklet inside; a folder with Market-style
-            names; or a table (CSV or Parquet) with the columns path and pid and, if known, camid, time (seconds), split
-            and tracklet.
+            names; or a table (CSV or Parquet) with the columns path and pid and, if known, camid, time (seconds),
+            split, tracklet, and attribute.NAME for what else is to be told, in words or numbers, empty where
+            unlabelled. An attribute is of the person if every identity has only one value of it, else of the sighting;
+            schema.json in the new folder says which.
         out: a new folder, or the one that the source lies in; a data set that is there already is not overwritten.
         fraction: share of the identities that is trained on, from 0 to 1.
         seed: of the split, 0 or above.

@@ -112,6 +112,7 @@ class Statistics:
 
     name: str
     splits: tuple[SplitStatistics, ...]
+    attributes: int = 0
 
     def __rich__(self) -> RenderableType:
         # A column per split, so that the table fits a terminal.
@@ -129,7 +130,9 @@ class Statistics:
         }
         if all(s.rows == s.images for s in self.splits):
             del lines["tracklets"]
-        return _table(self.name, ("", *(s.split for s in self.splits)), [(k, *v) for k, v in lines.items()], 1)
+        table = _table(self.name, ("", *(s.split for s in self.splits)), [(k, *v) for k, v in lines.items()], 1)
+        table.caption = f"attributes: {self.attributes}" if self.attributes else None
+        return table
 
 
 def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> Table:
@@ -137,7 +140,7 @@ def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], left
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", caption_justify="left")
     for i, head in enumerate(heads):
         table.add_column(head, justify="left" if i < left else "right", overflow="fold")
     for row in rows:
@@ -146,9 +149,10 @@ def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], left
 
 
 def stats(benchmark: Benchmark) -> Statistics:
-    """Identities, images, cameras and images per identity of each split that has rows."""
+    """Identities, images, cameras and images per identity of each split that has rows, and the number of attributes."""
     rows = ((s, _rows(benchmark, s)) for s in SPLITS)
-    return Statistics(benchmark.name, tuple(_statistics(split, part) for split, part in rows if len(part)))
+    splits = tuple(_statistics(split, part) for split, part in rows if len(part))
+    return Statistics(benchmark.name, splits, len(benchmark.schema))
 
 
 def _rows(benchmark: Benchmark, split: str) -> Sightings:

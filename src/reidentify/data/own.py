@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from reidentify.data import own_table
+from reidentify.data.attributes import Schema
 from reidentify.data.benchmark import Benchmark, queries, unsearchable
+from reidentify.data.own_attributes import SCHEMA, with_schema, write_schema
 from reidentify.data.root import image_files, readable
 from reidentify.errors import ImageError, InputError, ReidentifyWarning
 from reidentify.ranking.protocol import MARKET1501, NO_CAMERAS
@@ -55,19 +57,22 @@ class _Found:
 def read(path: str | os.PathLike[str]) -> Benchmark:
     """Read one's own data, whatever its form.
 
-    The forms: a table (see `reidentify.data.own_table`), or a folder that holds `sightings.parquet`; a folder of
-    images per identity, or of folders, one per tracklet (IDENTITY/TRACKLET/FRAME), which tell the camera if they are
-    named like c2_0007; images with Market-style names, in folders IDENTITY/TRACKLET for tracklets; folders `train`,
-    `query` and `gallery` (or `bounding_box_train`, `query`, `bounding_box_test`) of either. Frames are in the order of
-    their names, with numbers compared as numbers. Where no split is given, one is made as `import_data` does with its
+    The forms: a table (see `reidentify.data.own_table`), or a folder that holds `sightings.parquet`, either of
+    which may have attributes (see `reidentify.data.own_attributes`); a folder of images per identity, or of
+    folders, one per tracklet (IDENTITY/TRACKLET/FRAME), which tell the camera if they are named like c2_0007;
+    images with Market-style names, in folders IDENTITY/TRACKLET for tracklets; folders `train`, `query` and
+    `gallery` (or `bounding_box_train`, `query`, `bounding_box_test`) of either. Frames are in the order of their
+    names, with numbers compared as numbers. Where no split is given, one is made as `import_data` does with its
     default fraction and seed. Without cameras the protocol is NO_CAMERAS.
 
     Raises:
         InputError: the path does not exist, its form is none of these or is mixed with another, a tracklet has no
-            frame or several cameras, a name is not valid UTF-8, or as `reidentify.data.own_table.read`.
+            frame or several cameras, a name is not valid UTF-8, or as `reidentify.data.own_table.read` and
+            `reidentify.data.own_attributes.read_schema`.
     """
-    sightings, _ = _read(_absolute(path))
-    return _benchmark(os.fspath(path), sightings if sightings.split is not None else split_identities(sightings))
+    sightings, _, schema = _read(_absolute(path))
+    split = sightings if sightings.split is not None else split_identities(sightings)
+    return _benchmark(os.fspath(path), split, schema)
 
 
 def read_pair(query_dir: str | os.PathLike[str], gallery_dir: str | os.PathLike[str]) -> Benchmark:
@@ -94,8 +99,9 @@ def import_data(
     """Make a data set of one's own data: split it by identity and write `out/sightings.parquet`.
 
     Paths are written relative to `out` for files inside it, so that it can be moved with them, and absolute for
-    others. If identities came with names, `out/identities.csv` tells the number of each. A split that the source
-    already has is kept. Either the whole data set is written or nothing.
+    others. If identities came with names, `out/identities.csv` tells the number of each; if there are attributes,
+    `out/schema.json` tells their values and whether they are of the person. A split that the source already has is
+    kept. Either the whole data set is written or nothing.
 
     Args:
         source: any form that `read` takes.
@@ -112,7 +118,7 @@ def import_data(
         StorageError: `out` cannot be written.
     """
     place, folder = _absolute(source), _absolute(out)
-    for name in (TABLE, IDENTITIES):
+    for name in (TABLE, IDENTITIES, SCHEMA):
         if (folder / name).exists():
             raise InputError(f"{folder}: holds a data set already ({name}); give --out another folder, or delete it")
     inside = folder.is_dir() and folder.resolve().is_relative_to(place.resolve())
@@ -121,7 +127,7 @@ def import_data(
             f"{folder}: holds images of {place}, and a data set beside them would hide those that are added later; give"
             " --out another folder"
         )
-    sightings, named = _read(place)
+    sightings, named, schema = _read(place)
     if not sightings.is_images:
         _require_readable(sightings)
     if sightings.split is None:
@@ -129,13 +135,17 @@ def import_data(
         tested = sightings[np.flatnonzero(sightings.split != "train")]
         if len(tested) and (why := unsearchable(tested)):
             warnings.warn(f"{folder} has no query: {why}", ReidentifyWarning, stacklevel=2)
+    _benchmark(os.fspath(source), sightings, schema)  # what could not be read again is not written
     try:
         if named:
             own_table.write_identities(folder / IDENTITIES, named)
+        if sightings.attributes:
+            write_schema(folder / SCHEMA, schema)
         own_table.relocate(sightings, folder).save(folder / TABLE)
     except BaseException:
         if folder.is_dir():
-            (folder / IDENTITIES).unlink(missing_ok=True)  # names without a table are no data set
+            for name in (IDENTITIES, SCHEMA):  # names without a table are no data set
+                (folder / name).unlink(missing_ok=True)
         raise
     return folder / TABLE
 
@@ -193,23 +203,25 @@ def _absolute(path: str | os.PathLike[str]) -> Path:
     return readable(Path(path).expanduser().absolute())
 
 
-def _benchmark(name: str, sightings: Sightings) -> Benchmark:
+def _benchmark(name: str, sightings: Sightings, schema: Schema = ()) -> Benchmark:
     cameras = sightings.camids is not None and bool((sightings.camids >= 0).any())
-    return Benchmark(name, sightings, MARKET1501 if cameras else NO_CAMERAS)
+    return Benchmark(name, sightings, MARKET1501 if cameras else NO_CAMERAS, schema=schema)
 
 
-def _read(place: Path) -> tuple[Sightings, dict[str, int]]:
-    """The sightings, and the number given to each identity that came with a name (none if they came with numbers)."""
+def _read(place: Path) -> tuple[Sightings, dict[str, int], Schema]:
+    """The sightings, the number given to each identity that came with a name (none if they came with numbers), and the
+    attributes."""
     if not place.exists():
         raise InputError(f"{place}: no such file or folder")
-    if place.is_file():
-        return own_table.read(place)
-    if (place / TABLE).is_file():
-        return own_table.read(place / TABLE)
+    table = place if place.is_file() else place / TABLE
+    if table.is_file():
+        sightings, named, values = own_table.read(table)
+        sightings, schema = with_schema(table, sightings, values)
+        return sightings, named, schema
     folders = [p for p in sorted(place.iterdir()) if p.is_dir() and not p.name.startswith(".")]
     splits = [p for p in folders if p.name in SPLIT_FOLDERS]
     if not splits:
-        return _number([(_scan(place), None)])
+        return (*_number([(_scan(place), None)]), ())
     others = [p for p in folders if p.name not in (*SPLIT_FOLDERS, *MARKET_EXTRAS) and image_files(p, recursive=True)]
     if strays := others + image_files(place):
         more = f" (and {len(strays) - 1} more)" if len(strays) > 1 else ""
@@ -217,7 +229,7 @@ def _read(place: Path) -> tuple[Sightings, dict[str, int]]:
             f"{strays[0]}{more}: would be left out beside {splits[0].name}, which is the name of a split; move it into"
             f" train, query or gallery, or rename {splits[0].name} if it is an identity"
         )
-    return _number([(_scan(p), SPLIT_FOLDERS[p.name]) for p in splits])
+    return (*_number([(_scan(p), SPLIT_FOLDERS[p.name]) for p in splits]), ())
 
 
 def _scan(folder: Path) -> _Found:

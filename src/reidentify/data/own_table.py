@@ -1,10 +1,11 @@
-"""A user's own table of images or tracklets, as CSV or Parquet: `path,pid[,camid][,time][,split][,tracklet[,frame]]`,
-or the Parquet of a Sightings."""
+"""A user's own table of images or tracklets, as CSV or Parquet:
+`path,pid[,camid][,time][,split][,tracklet[,frame]][,attribute.NAME]*`, or the Parquet of a Sightings."""
 
 from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reidentify.data.attributes import Columns, majority
 from reidentify.data.root import image_files
 from reidentify.errors import InputError
 from reidentify.files import distinct, naming, read_parquet, write
@@ -22,45 +24,52 @@ from reidentify.values import JUNK, Sightings
 if TYPE_CHECKING:
     import pyarrow as pa
 
+ATTRIBUTE = "attribute."
+"""What the names of the columns of attributes start with."""
 
-def read(path: Path) -> tuple[Sightings, dict[str, int]]:
+
+def read(path: Path) -> tuple[Sightings, dict[str, int], dict[str, tuple[str, ...]]]:
     """Read a table; paths in it are relative to its folder.
 
     Columns: `path`, of an image, or of a folder with the frames of a tracklet, in the order of their names; `pid`,
     numbers (kept; -1 is junk and 0 a distractor) or names (numbered from 1 in sorted order); `camid`, numbers or names,
     empty where unknown; `time`, seconds or a date and time, empty where unknown; `split`, train, query or gallery;
     `tracklet`, numbers or names: rows with the same are the frames of one tracklet, in the order of the table or, where
-    there is a column `frame` of whole numbers, in that order. Others are ignored. A table with the columns of
-    `Sightings.to_table` is read as that.
+    there is a column `frame` of whole numbers, in that order; `attribute.NAME`, words or numbers, empty or -1 where
+    unlabelled. The different words of such a column, in sorted order with numbers compared as numbers, are the values
+    of the attribute; that of a tracklet is the value of most of its frames, and a tie is unlabelled. Other columns are
+    ignored. A table with the columns of `Sightings.to_table` is read as that.
 
     Returns:
-        The sightings, and the number given to each identity that came with a name (empty if they came with numbers).
+        The sightings; the number given to each identity that came with a name (empty if they came with numbers); and
+        the values of each attribute, in the order of the numbers given to them (empty for the Parquet of a Sightings,
+        whose attributes came with numbers).
 
     Raises:
         InputError: a column is missing, there twice or of another type, a cell that must be filled is empty, a file
-            that is named does not exist, a folder holds no image, or the rows of a tracklet differ in person, camera
-            or split.
+            that is named does not exist, a folder holds no image, the rows of a tracklet differ in person, camera or
+            split, or an attribute has fewer than two different values.
     """
     table = _load(path)
     if "pids" in table.column_names:
         with naming(path):
-            sightings, named = Sightings.from_table(table), dict[str, int]()
+            sightings, named, values = Sightings.from_table(table), dict[str, int](), dict[str, tuple[str, ...]]()
         if sightings.files is None:
             raise InputError(f"{path}: has no column files; it has {', '.join(table.column_names)}")
         if "" in sightings.files:
             row = sightings.frame_rows()[sightings.files == ""][0] + 1
             raise InputError(f"{path}: row {row} has no files")
     else:
-        sightings, named = _simple(path, table)
+        sightings, named, values = _simple(path, table)
     if not len(sightings):
         raise InputError(f"{path}: has no rows")
     columns = {name: _resolved(getattr(sightings, name), path.parent) for name in ("files", "masks")}
-    for values in columns.values():
-        absent = [f for f in ([] if values is None else values) if f and not os.path.exists(f)]
+    for files in columns.values():
+        absent = [f for f in ([] if files is None else files) if f and not os.path.exists(f)]
         if absent:
             more = f" (and {len(absent) - 1} more)" if len(absent) > 1 else ""
             raise InputError(f"{path}: names {absent[0]}{more}, which does not exist; paths are relative to the table")
-    return sightings.replace(**columns), named
+    return sightings.replace(**columns), named, values
 
 
 def relocate(sightings: Sightings, folder: Path) -> Sightings:
@@ -111,7 +120,7 @@ def _load(path: Path) -> pa.Table:
     return table
 
 
-def _simple(path: Path, table: pa.Table) -> tuple[Sightings, dict[str, int]]:
+def _simple(path: Path, table: pa.Table) -> tuple[Sightings, dict[str, int], dict[str, tuple[str, ...]]]:
     found = ", ".join(table.column_names)
     for name in ("path", "pid"):
         if name not in table.column_names:
@@ -124,14 +133,16 @@ def _simple(path: Path, table: pa.Table) -> tuple[Sightings, dict[str, int]]:
     pids, named = _labels(path, "pid", columns["pid"])
     if (pids < JUNK).any():
         raise InputError(f"{path}: a pid must be -1 (junk), 0 (distractor) or above, found {pids.min()}")
+    attributes, values = _attributes(path, columns)
     rows = Sightings(
         pids,
         camids=_labels(path, "camid", columns["camid"])[0] if "camid" in columns else None,
         times=_seconds(path, columns["time"]) if "time" in columns else None,
         files=np.array([str(f) for f in columns["path"].to_pylist()], dtype=object),
         split=_texts(columns["split"]) if "split" in columns else None,
+        attributes=attributes,
     )
-    return (_gathered(path, rows, columns) if "tracklet" in columns else _opened(path, rows)), named
+    return (_gathered(path, rows, columns) if "tracklet" in columns else _opened(path, rows)), named, values
 
 
 def _gathered(path: Path, rows: Sightings, columns: Mapping[str, Any]) -> Sightings:
@@ -163,9 +174,9 @@ def _gathered(path: Path, rows: Sightings, columns: Mapping[str, Any]) -> Sighti
     order = np.lexsort((np.arange(len(names)) if frames is None else frames, labels))
     whole = rows[np.array(list(first.values()))]
     flat = rows.replace(frames=frames)[order]
-    return whole.replace(
-        files=flat.files, times=flat.times, frames=flat.frames, offsets=np.cumsum([0, *np.bincount(labels)])
-    )
+    offsets = np.cumsum([0, *np.bincount(labels)])
+    attributes = {k: majority(v, offsets, int(v.max()) + 1) for k, v in flat.attributes.items()}
+    return whole.replace(files=flat.files, times=flat.times, frames=flat.frames, attributes=attributes, offsets=offsets)
 
 
 def _opened(path: Path, rows: Sightings) -> Sightings:
@@ -182,6 +193,35 @@ def _opened(path: Path, rows: Sightings) -> Sightings:
     times = None if rows.times is None else np.repeat(rows.times, lengths)
     flat = np.array([f for frames in files for f in frames], dtype=object)
     return rows.replace(files=flat, times=times, offsets=np.cumsum([0, *lengths]))
+
+
+def _attributes(path: Path, columns: Mapping[str, Any]) -> tuple[Columns, dict[str, tuple[str, ...]]]:
+    """The columns of attributes by name: numbers from 0, -1 where unlabelled; and the values that they stand for."""
+    numbers, values = Columns(), dict[str, tuple[str, ...]]()
+    for column in (c for c in columns if c.startswith(ATTRIBUTE)):
+        name = column.removeprefix(ATTRIBUTE)
+        if not name.strip():
+            raise InputError(f"{path}: column {column}: names no attribute; call it {ATTRIBUTE}hat, for instance")
+        cells = [_value(path, row, column, value) for row, value in enumerate(columns[column].to_pylist(), start=1)]
+        named = number_names(cell for cell in cells if cell)
+        if len(named) < 2:
+            raise InputError(
+                f"{path}: column {column}: an attribute has two or more different values, found"
+                f" {f'only {next(iter(named))}' if named else 'none'}; fill the column in, or leave it out"
+            )
+        numbers[name] = np.array([named.get(cell, 0) - 1 for cell in cells], dtype=np.int64)
+        values[name] = tuple(named)
+    return numbers, values
+
+
+def _value(path: Path, row: int, column: str, value: Any) -> str:
+    """A cell of an attribute as a word; empty where unlabelled."""
+    if value is not None and not isinstance(value, (str, int, float)):
+        raise InputError(f"{path}: row {row}, column {column}: expected a word or a number, got {value}")
+    if isinstance(value, float):  # what a table makes of whole numbers among which some are missing
+        value = None if math.isnan(value) else int(value) if value.is_integer() else value
+    text = str(value).lower() if isinstance(value, bool) else _text(value)
+    return "" if text == "-1" else text
 
 
 def _text(value: Any) -> str:
