@@ -164,14 +164,17 @@ class Model:
         out = np.zeros((len(lengths), self.card.embedding_dim), np.float32)
         told = {a.name: np.zeros((len(lengths), len(a.values)), np.float32) for a in self.card.schema}
         chunks = [*_chunks(len(rows), max(1, batch_size // size))]
-        decoded = ahead(lambda chunk: pixels.read(frames[chunk].reshape(-1)), chunks)
+        decoded = ahead(lambda chunk: pixels.read(frames[chunk][real[chunk]]), chunks)
         for chunk, images in tracked(decoded, len(chunks), "Embedding", progress):
             read = torch.from_numpy(images).permute(0, 3, 1, 2).to(self.device)
             owners = rows[chunk]
             cameras = None if camids is None else camids[owners].to(self.device)
             valid = None
             if size > 1:
-                read, valid = read.unflatten(0, (-1, size)), torch.from_numpy(real[chunk]).to(self.device)
+                valid = torch.from_numpy(real[chunk]).to(self.device)
+                clips = read.new_zeros(*valid.shape, *read.shape[1:])
+                clips[valid] = read
+                read = clips
             vectors, attributes = self._describe(read, cameras, flip, scales, valid)
             np.add.at(out, owners, vectors.cpu().numpy() * weights[chunk])
             for name, probabilities in attributes.items():

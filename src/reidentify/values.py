@@ -415,6 +415,10 @@ class Batch:
         """The same batch on another device."""
         return Batch(**{k: v.to(device, non_blocking=non_blocking) for k, v in self._present()})
 
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory, from where it goes to a GPU while that computes."""
+        return Batch(**{k: v.pin_memory() for k, v in self._present()})
+
     def __getitem__(self, index: Any) -> Batch:
         """The rows chosen by a mask, a slice or integers."""
         return Batch(**{k: v[index] for k, v in self._present()})

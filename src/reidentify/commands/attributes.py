@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reidentify.commands.shared import Use, files_of
+from reidentify.commands.shared import Use, rows_of
 from reidentify.errors import InputError
-from reidentify.values import Sightings
 
 if TYPE_CHECKING:
     from reidentify.embed import Model
+    from reidentify.values import Sightings
 
 
 def attributes(weights: str, images: list[str], use: Use, json: bool = False) -> None:
@@ -33,7 +32,7 @@ def attributes(weights: str, images: list[str], use: Use, json: bool = False) ->
     model = use.load(weights)
     if not model.card.schema:
         raise InputError(f"{weights} tells no attributes; recipes that train such weights: {', '.join(_recipes())}")
-    names, rows = _tracklets(images) if model.card.clip > 1 else _images(images)
+    names, rows = rows_of(images, tracklets=model.card.clip > 1)
     told = _told(model, names, rows, use.options())
     if json:
         import json as form
@@ -63,25 +62,6 @@ def _told(model: Model, names: list[str], rows: Sightings, options: dict[str, An
         values = {a.name: {"value": a.values[k], "confidence": float(p[k])} for a, (k, p) in best.items()}
         found.append({"path": name, "frames": int(rows.lengths[i]), "attributes": values})
     return found
-
-
-def _images(places: list[str]) -> tuple[list[str], Sightings]:
-    """Every picture by itself."""
-    files = files_of(places)
-    return files, Sightings([0] * len(files), files=files)  # type: ignore[arg-type]
-
-
-def _tracklets(places: list[str]) -> tuple[list[str], Sightings]:
-    """Every folder with pictures in it as a tracklet, and every picture that is given by itself."""
-    frames: dict[str, list[str]] = {}
-    for place in places:
-        for file in files_of([place]):
-            frames.setdefault(str(Path(file).parent) if Path(place).is_dir() else file, []).append(file)
-    offsets = [0]
-    for some in frames.values():
-        offsets.append(offsets[-1] + len(some))
-    files = [file for some in frames.values() for file in some]
-    return list(frames), Sightings([0] * len(frames), files=files, offsets=offsets)  # type: ignore[arg-type]
 
 
 def _recipes() -> list[str]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from reidentify.commands.shared import Use, benchmark_of, files_of
+from reidentify.commands.shared import Use, benchmark_of, rows_of
 from reidentify.errors import InputError
-from reidentify.values import Sightings
 
 
 def train(recipe: str, data: str, out: str, root: str | None = None, set: list[str] | None = None) -> None:
@@ -68,24 +67,22 @@ def embed(
 
     Args:
         weights: the name of shipped weights, a run folder, a weights.safetensors, an ONNX file or an OpenVINO IR.
-        images: picture files, or folders of them; who they show is not known.
+        images: picture files, or folders of them; who they show is not known. For a network of clips a folder with
+            pictures is a tracklet.
         output: the Parquet file.
         data: a data set, or a path to your own data, instead of images: identities, cameras and times are written too.
         split: which part of the data set.
         root: the data root; default $REIDENTIFY_DATA, else ~/.cache/reidentify/data.
     """
-    import numpy as np
-
     if bool(data) == bool(images):
         raise InputError("embed needs either images or --data NAME")
-    if data:
-        rows = getattr(benchmark_of(data, root), split)
-    else:
-        files = np.array(files_of(images), object)
-        rows = Sightings(np.zeros(len(files), np.int64), files=files)
-    if not len(rows):
+    rows = getattr(benchmark_of(data, root), split) if data else None
+    if rows is not None and not len(rows):
         raise InputError(f"the {split} of {data}: no images there")
-    use.load(weights).embed_sightings(rows, **use.options(), cache=bool(data)).save(output)
+    model = use.load(weights)
+    if rows is None:
+        rows = rows_of(images, tracklets=model.card.clip > 1)[1]
+    model.embed_sightings(rows, **use.options(), cache=bool(data)).save(output)
     print(output)
 
 

@@ -146,8 +146,12 @@ def evaluate(
             (open-set search).
         report: write report.html and its pictures.
     """
+    import warnings
+
+    from reidentify.data.benchmarks import trained_on_tested
     from reidentify.data.own import read_pair
     from reidentify.embed import read_sides
+    from reidentify.errors import ReidentifyWarning
 
     if Path(out).exists() and not Path(out).is_dir():
         raise InputError(f"{out} is a file; give a folder with --out")
@@ -176,6 +180,13 @@ def evaluate(
         return
     benchmark = task.under_rule(benchmark_of(data, root) if data else read_pair(query or "", gallery or ""))
     model = use.load(weights)
+    if trained_on_tested(model.card.dataset, benchmark.name):
+        warnings.warn(
+            f"{model.card.name} was trained on {model.card.dataset}, whose people may be among those searched for in"
+            f" {benchmark.name}: the scores flatter",
+            ReidentifyWarning,
+            stacklevel=2,
+        )
     *sides, told = read_sides(model, benchmark, **use.options())
     task.run(*sides, benchmark.protocol, f"{model.card.name} on {benchmark.name}")
     task.attributes(told, benchmark, model.card.schema)
@@ -211,7 +222,7 @@ class _Evaluation:
         return replace(result, ranking=self.ranked.words()), query, gallery, scorer
 
     def run(self, query: Embeddings, gallery: Embeddings, protocol: Protocol | None, title: str) -> None:
-        """Rank, print, and write the results; metrics.json last, so that where it is, everything is."""
+        """Rank, print, and write the results; metrics.json last, so that where it is, the report is."""
         from reidentify.ranking.results import METRICS
 
         result, query, gallery, scorer = self.ranking(query, gallery, protocol)
@@ -265,6 +276,7 @@ class _Evaluation:
             print(f"{data}@{split}: rank-1 {result.rank(1):.4f}, mAP {result.mAP:.4f}")
             results.append(result)
         joined = Result.join(results)
+        (self.out / "attributes.json").unlink(missing_ok=True)
         (self.out / METRICS).unlink(missing_ok=True)
         joined.save(self.out)
         print(joined)

@@ -1,4 +1,4 @@
-"""What several commands share: a data set by name, and how a network is used."""
+"""What several commands share: a data set by name, pictures as rows, and how a network is used."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from reidentify.errors import InputError
 if TYPE_CHECKING:
     from reidentify.data.benchmark import Benchmark
     from reidentify.embed import Model
+    from reidentify.values import Sightings
 
 
 @dataclass(frozen=True)
@@ -75,14 +76,46 @@ def benchmark_of(name: str, root: str | None) -> Benchmark:
 
 
 def files_of(places: list[str]) -> list[str]:
-    """The picture files that are named, and those of the folders that are named.
+    """The picture files that are named, and those of the folders that are named, in the order of their names.
 
     Raises:
         InputError: there is none, or a name is not valid UTF-8.
     """
+    from reidentify.data.own_table import natural
     from reidentify.data.root import image_files, readable
 
-    found = [image_files(Path(p), recursive=True) if Path(p).is_dir() else [readable(Path(p))] for p in places]
+    found: list[list[str]] = []
+    for place in map(Path, places):
+        inside = image_files(place, recursive=True) if place.is_dir() else [readable(place)]
+        found.append(sorted(map(str, inside), key=natural))  # frame 10 after frame 9
     if not any(found):
         raise InputError(f"{', '.join(places)}: no images there")
-    return [str(file) for some in found for file in some]
+    return [file for some in found for file in some]
+
+
+def rows_of(places: list[str], tracklets: bool) -> tuple[list[str], Sightings]:
+    """Pictures as rows of persons who are not known.
+
+    Args:
+        places: picture files, or folders of them.
+        tracklets: every folder with pictures in it is a tracklet, and every picture that is named by itself; else every
+            picture is a row.
+
+    Returns:
+        A name for each row, and the rows.
+
+    Raises:
+        InputError: as `files_of`.
+    """
+    from reidentify.values import Sightings
+
+    frames: dict[str, list[str]] = {}
+    for place in places:
+        for file in files_of([place]):
+            whole = tracklets and Path(place).is_dir()
+            frames.setdefault(str(Path(file).parent) if whole else file, []).append(file)
+    offsets = [0]
+    for some in frames.values():
+        offsets.append(offsets[-1] + len(some))
+    files = [file for some in frames.values() for file in some]
+    return list(frames), Sightings([0] * len(frames), files=files, offsets=offsets)  # type: ignore[arg-type]

@@ -113,10 +113,14 @@ def _columns(
     missing = [-1] * len(schema)
     table = np.array([known.get(tuple(key), missing) for key in wanted.tolist()], np.int64).reshape(-1, len(schema))
     people = [key for key in wanted.tolist() if key[0] > DISTRACTOR]
-    without = sum(tuple(key) not in known for key in people)
+    without = [key for key in people if tuple(key) not in known]
     if without:
+        first = ", ".join(f"{name} {value}" for name, value in zip(KEYS, without[0]))
+        if len(without) == len(people):
+            raise InputError(f"{what}: labels none of the {len(people):,} rows of identities, {first} the first")
         warnings.warn(
-            f"{what} has no labels for {without:,} of {len(people):,} rows of identities; they count as unlabelled",
+            f"{what} has no labels for {len(without):,} of {len(people):,} rows of identities, {first} the first; they"
+            " count as unlabelled",
             ReidentifyWarning,
             stacklevel=4,
         )

@@ -6,6 +6,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -98,6 +99,7 @@ class PKSampler(BatchSampler):
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        epoch: Literal["rows", "identities"] = "rows",
     ) -> None:
         super().__init__(seed, rank, world_size)
         if identities < 1 or instances < 1:
@@ -118,7 +120,8 @@ class PKSampler(BatchSampler):
                 stacklevel=2,
             )
             wanted = len(self._rows) // world_size * world_size
-        self._groups = np.array([max(1, round(len(rows) / instances)) for rows in self._rows])
+        shows = [max(1, round(len(rows) / instances)) for rows in self._rows]
+        self._groups = np.array(shows if epoch == "rows" else [1] * len(shows))
         tags = np.zeros(len(self.pids)) if sources is None else np.asarray(sources)
         source = np.array([tags[rows[0]] for rows in self._rows])
         names, counts = np.unique(source, return_counts=True)

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reidentify.errors import InputError
+from reidentify.errors import InputError, WeightsError
 from reidentify.models.asta import ASTA
 from reidentify.models.attributes import AttributeHead
-from reidentify.models.backbone import Backbone
+from reidentify.models.backbone import Backbone, timm_backbone
 from reidentify.models.baseline import NECKS
 from reidentify.models.inflate import Trunk3D, inflate_backbone, inflated_state, torchvision_3d
 from reidentify.models.output import Output
@@ -161,7 +161,8 @@ def video_network(
         schema: attributes to tell; empty for none.
         settings: for "attention" `grid` and `hidden`, for "asta" `norm` too, for "lstm" and "gru" `hidden`, for
             "nonlocal" `reduction`, for "3d" of a network of frames `frames`; see there.
-        pretrained: fetch torchvision's Kinetics weights, for its video networks. Weights of images stay in `backbone`.
+        pretrained: fetch torchvision's Kinetics weights, for its video networks; where they cannot be had, ImageNet's
+            of a ResNet-18 are inflated. Weights of images stay in `backbone`.
 
     Raises:
         InputError: a setting that there is not, or a value out of its range.
@@ -173,7 +174,7 @@ def video_network(
     if isinstance(backbone, str):
         if temporal != "3d":
             raise InputError(f"{backbone} is a network of whole clips: use temporal 3d with it, not {temporal}")
-        backbone = torchvision_3d(backbone, kinetics=pretrained)
+        backbone = _of_torchvision(backbone, pretrained)
     inflating = temporal == "3d" and not isinstance(backbone, Trunk3D)
     given = _checked(dict(settings or {}), temporal, known if inflating or temporal != "3d" else ())
     if inflating:
@@ -183,6 +184,20 @@ def video_network(
     if temporal == "asta":
         given["schema"], schema = schema, ()
     return VideoNetwork(backbone, kind(backbone.num_features, **given), num_classes, neck, embedding_dim, schema)
+
+
+def _of_torchvision(name: str, pretrained: bool) -> Trunk3D:
+    """With Kinetics weights; where these cannot be had, with ImageNet's of a ResNet-18, if those can."""
+    try:
+        return torchvision_3d(name, kinetics=pretrained)
+    except WeightsError:
+        try:
+            images = timm_backbone("resnet18", pretrained=True, last_stride=2).network.state_dict()
+        except WeightsError:
+            images = None
+        if images is None:
+            raise
+    return torchvision_3d(name, kinetics=True, state_2d=images)
 
 
 def _checked(settings: dict[str, Any], temporal: str, known: Sequence[str]) -> dict[str, Any]:
@@ -235,8 +250,11 @@ def start(state: Mapping[str, Tensor], network: nn.Module | None = None) -> dict
     if network is None:
         return named
     own = network.state_dict()
+    pooling = getattr(network, "pooling", None)
+    # What comes after a pooling that makes features of its own is of other features, whatever its size.
+    alike = "conv5.conv.weight" not in state or isinstance(pooling, TemporalMean | TemporalMax | TemporalAttention)
     return {
         name: value
         for name, value in inflated_state(named, network).items()
-        if name.startswith("backbone.") or (name in own and own[name].shape == value.shape)
+        if name.startswith("backbone.") or (alike and name in own and own[name].shape == value.shape)
     }

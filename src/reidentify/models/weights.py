@@ -74,6 +74,14 @@ class Preprocessing:
         return normalised.flip(-3) if self.channels == "bgr" else normalised
 
 
+class _StatedAttribute(typing.TypedDict):
+    """An `Attribute` in a card."""
+
+    name: str
+    values: list[str]
+    identity: bool
+
+
 @dataclass(frozen=True)
 class Card:
     """What weights are.
@@ -121,6 +129,12 @@ class Card:
     def __post_init__(self) -> None:
         _check(Card, vars(self))
         _check(ModelSettings, self.architecture, "architecture.")
+        if self.clip > 1 and self.architecture.get("architecture", "video") != "video":
+            raise InputError(f"clip: a network of architecture {self.architecture['architecture']} sees one image")
+        for attribute in self.attributes:
+            _check(_StatedAttribute, attribute, "attributes.")
+            if missing := {"name", "values", "identity"} - attribute.keys():
+                raise InputError(f"attributes: one lacks {', '.join(sorted(missing))}")
 
     @property
     def schema(self) -> tuple[Attribute, ...]:

@@ -69,7 +69,8 @@ def _activations(model: Model, pixels: Tensor, reference: NDArray[np.float32] | 
 
     hook = trunk.register_forward_hook(keep)
     try:
-        with torch.enable_grad():
+        # cuDNN goes backward through a recurrent layer in training mode only.
+        with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
             output = _outputs(model, pixels, None)
             raw = output.embedding if output.parts is None else output.parts.flatten(1)
             parts = raw.unflatten(1, (getattr(network, "num_parts", 1), -1)).float()

@@ -43,11 +43,12 @@ def flops(network: nn.Module, *inputs: Any) -> int:
     """
     from torch.utils.flop_counter import FlopCounterMode
 
-    # oneDNN runs a recurrent layer as one operation that the counter does not know, so it is switched off; torch then
-    # warns of a precision that only Intel's GPUs have.
+    # oneDNN and cuDNN run a recurrent layer as one operation that the counter does not know, so they are switched off;
+    # torch then warns of a precision that only Intel's GPUs have.
     with warnings.catch_warnings(), torch.no_grad():
         warnings.filterwarnings("ignore", "TF32", UserWarning)
-        with torch.backends.mkldnn.flags(enabled=False), FlopCounterMode(display=False) as counter:
+        without = torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False)
+        with without[0], without[1], FlopCounterMode(display=False) as counter:
             network(*inputs)
     return int(counter.get_total_flops())
 

@@ -163,6 +163,10 @@ class Loader(pl.LightningDataModule):
             raise batch
         return batch
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Send a batch, without waiting for it."""
+        return batch.to(device, non_blocking=True)
+
     def val_dataloader(self) -> Any:
         """The held-out rows in order; every process validates all of them."""
         v = self.validation
@@ -187,6 +191,7 @@ def sampler(rows: Rows, recipe: Recipe, rank: int = 0, world_size: int = 1) -> B
         seed,
         rank,
         world_size,
+        s.epoch,
     )
 
 

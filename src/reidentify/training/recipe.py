@@ -103,6 +103,7 @@ class SamplerSettings:
         instances: K.
         camera_aware: pk: an identity's instances come from as many cameras as possible.
         source_balanced: pk: the same number of identities from each joined data set.
+        epoch: pk: an epoch ends when about all "rows" were seen, or when each of the "identities" was, once.
     """
 
     kind: Literal["pk", "shuffle"] = "pk"
@@ -110,6 +111,7 @@ class SamplerSettings:
     instances: int = 4
     camera_aware: bool = False
     source_balanced: bool = False
+    epoch: Literal["rows", "identities"] = "rows"
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ class OptimiserSettings:
     Args:
         kind: "adam", "adamw" or "sgd" (Nesterov).
         lr: learning rate of the head, after warm-up.
-        backbone_lr: factor on `lr` for every layer outside the neck and the classifier.
+        backbone_lr: factor on `lr` for every layer outside the head (what follows the backbone).
         weight_decay: L2 for adam and sgd, decoupled for adamw.
         momentum: of sgd.
         amsgrad: of adam and adamw.
@@ -172,7 +174,7 @@ class OptimiserSettings:
         final_lr: factor at the end of the cosine.
         warmup: epochs over which the rate rises linearly from `warmup_start` times `lr`.
         warmup_start: factor at the first step.
-        freeze: epochs during which only the neck and the classifier learn.
+        freeze: epochs during which only the head (what follows the backbone) learns.
         clip: largest norm of the gradient; 0 for none.
         ema: decay of an exponential moving average of the weights, which is then what is validated and kept; 0 for
             none.
@@ -206,6 +208,7 @@ class RunSettings:
         devices: processes per node: a number, or "auto" for all.
         nodes: number of machines.
         precision: "32-true", "bf16-mixed" or "16-mixed".
+        sync_batchnorm: statistics of BatchNorm over all processes.
         workers: processes that decode, where the images do not fit into the pixel cache.
         evaluate_every: epochs between validations on the held-out identities.
         checkpoint_every: epochs between checkpoints, from which a killed run resumes.
@@ -218,6 +221,7 @@ class RunSettings:
     devices: int | str = "auto"
     nodes: int = 1
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    sync_batchnorm: bool = False
     workers: int = 4
     evaluate_every: int = 10
     checkpoint_every: int = 1

@@ -25,7 +25,7 @@ import reidentify
 from reidentify import files, zoo
 from reidentify.attributes import scores as attribute_scores
 from reidentify.data.benchmark import Benchmark
-from reidentify.data.benchmarks import bases
+from reidentify.data.benchmarks import bases, same_split, trained_on_tested
 from reidentify.data.console import console, say
 from reidentify.data.pixels import open_pixels
 from reidentify.embed import Model, read_sides
@@ -98,8 +98,10 @@ def train(recipe: Recipe, benchmark: Benchmark, out: str | os.PathLike[str], pro
     size, interpolation = (recipe.input.height, recipe.input.width), recipe.input.interpolation
     data = Rows(rows, open_pixels(rows.files, size, interpolation, progress=progress), recipe.clip, schema)
     clip = _clip(recipe)
-    validation = Validation(held, size, interpolation, clip, progress) if held is not None else None
-    network, preprocessing = _network(recipe, data, benchmark.name)
+    validation = None
+    if held is not None:
+        validation = Validation(held, size, interpolation, clip, recipe.clip.test_frames, progress)
+    network, preprocessing = _network(recipe, data, benchmark)
     objective = Objective(recipe.loss, len(data.identities), network.embedding_dim, schema)  # type: ignore[arg-type]
     module = EmbeddingTraining(network, objective, recipe, preprocessing)
     trainer = _trainer(recipe, folder, validation, progress)
@@ -171,7 +173,7 @@ def _difference(a: Any, b: Any, prefix: str = "") -> str:
     return prefix.rstrip(".")
 
 
-def _network(recipe: Recipe, data: Rows, name: str) -> tuple[nn.Module, Preprocessing]:
+def _network(recipe: Recipe, data: Rows, benchmark: Benchmark) -> tuple[nn.Module, Preprocessing]:
     model, init = recipe.model, recipe.model.init
     if "osnet" in (model.architecture, model.backbone) and init == "imagenet":
         raise InputError(
@@ -192,11 +194,11 @@ def _network(recipe: Recipe, data: Rows, name: str) -> tuple[nn.Module, Preproce
                     f"model.init: {init} is neither a file nor shipped weights ({', '.join(zoo.names())})"
                 )
             state = load_torchreid(path)
-        _warn_of_seen_people(recipe, path, name)
+        _warn_of_seen_people(recipe, path, benchmark)
         load_state(network, start_of(model, without_classifier(state), network), init, strict=False)
     preprocessing = Preprocessing(recipe.input.height, recipe.input.width, interpolation=recipe.input.interpolation)
     if init.endswith(".onnx"):
-        rows = np.random.default_rng(recipe.run.seed).permutation(len(data))[:512]
+        rows = np.random.default_rng(recipe.run.seed).permutation(len(data.pixels))[:512]
         images = torch.from_numpy(data.pixels.read(rows)).permute(0, 3, 1, 2)
         refit_batch_norms(network, preprocessing.apply(images))
     try:
@@ -207,16 +209,26 @@ def _network(recipe: Recipe, data: Rows, name: str) -> tuple[nn.Module, Preproce
     return channels_last(network.train()), preprocessing
 
 
-def _warn_of_seen_people(recipe: Recipe, weights: Path, data: str) -> None:
-    """Say so if people who are held out here were trained on by the weights that the training starts from."""
-    if not recipe.input.holdout or not card_path(weights).exists():
+def _warn_of_seen_people(recipe: Recipe, weights: Path, benchmark: Benchmark) -> None:
+    """Say so if people who are held out or tested here were trained on by the weights that the training starts from."""
+    if not card_path(weights).exists():
         return
     card = Card.read(card_path(weights))
+    if not bases(card.dataset) & bases(benchmark.name):
+        return
+    flattered, advice = [], "start from other weights"
     theirs = card.training.get("input", {}).get("holdout"), card.training.get("run", {}).get("seed")
-    if bases(card.dataset) & bases(data) and theirs != (recipe.input.holdout, recipe.run.seed):
+    known = same_split(card.dataset, benchmark.name)
+    if recipe.input.holdout and not (known and theirs == (recipe.input.holdout, recipe.run.seed)):
+        flattered.append("held out")
+        if known and theirs[0]:
+            advice = f"hold out the same ones with input.holdout={theirs[0]} and run.seed={theirs[1]}"
+    if len(benchmark.query) and trained_on_tested(card.dataset, benchmark.name):
+        flattered.append("tested")
+    if flattered:
         warnings.warn(
-            f"{card.name} was trained on people who are held out here, so validation and calibration flatter; hold out"
-            f" the same ones with input.holdout={theirs[0]} and run.seed={theirs[1]}",
+            f"{card.name} was trained on {card.dataset}, whose people may be among those who are"
+            f" {' and '.join(flattered)} here, and those scores flatter: {advice}",
             ReidentifyWarning,
             stacklevel=2,
         )
@@ -253,6 +265,7 @@ def _trainer(recipe: Recipe, folder: Path, validation: Validation | None, progre
             # Layers that a freeze leaves out of a step would make plain DDP wait for their gradients.
             strategy="ddp_find_unused_parameters_true" if o.freeze and parallel else "auto",
             precision=s.precision,
+            sync_batchnorm=s.sync_batchnorm,
             max_epochs=o.epochs,
             gradient_clip_val=o.clip or None,
             check_val_every_n_epoch=s.evaluate_every,
@@ -348,7 +361,12 @@ def _schema(recipe: Recipe, benchmark: Benchmark) -> tuple[Attribute, ...]:
             raise RecipeError("loss.attributes and loss.aitl are of a network that tells attributes: model.attributes")
         return ()
     if not benchmark.schema:
-        raise InputError(f"{benchmark.name} has no attributes to learn: set model.attributes=false, or take other data")
+        raise InputError(
+            f"{benchmark.name} has no attributes to learn: put its table of attributes where docs/data.md says, take"
+            " other data, or set model.attributes=false loss.attributes=0 loss.aitl=0"
+        )
+    if not recipe.loss.attributes:
+        raise RecipeError("model.attributes: nothing would train these heads; set loss.attributes above 0")
     return benchmark.schema
 
 

@@ -11,6 +11,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch.nn import functional as F
 
 from reidentify.data.benchmark import Benchmark
+from reidentify.data.clips import evenly
 from reidentify.data.pixels import Pixels, Size, open_pixels
 from reidentify.ranking.evaluate import evaluate, match_sightings, scorer_for
 from reidentify.report.lists import best_and_worst, montage, ranked_lists
@@ -25,12 +26,17 @@ class Validation(pl.Callback):
         size: height and width that the network sees.
         interpolation: of the resize.
         clip: frames that the network sees at once.
+        frames: of a tracklet, how many are looked at, evenly spread; None: all.
         progress: show the progress of decoding.
     """
 
-    def __init__(self, held: Benchmark, size: Size, interpolation: str, clip: int, progress: bool) -> None:
+    def __init__(
+        self, held: Benchmark, size: Size, interpolation: str, clip: int, frames: int | None, progress: bool
+    ) -> None:
         self.held, self.clip = held, clip
         self.rows = Sightings.concat([held.query, held.gallery])
+        if frames is not None:
+            self.rows = evenly(self.rows, frames)
         assert self.rows.files is not None
         self.pixels: Pixels = open_pixels(self.rows.files, size, interpolation, progress=progress)
 

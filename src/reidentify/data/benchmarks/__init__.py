@@ -42,7 +42,7 @@ READERS = {
 
 
 SAME_PEOPLE = {"mars": "market1501", "dukemtmcvidreid": "dukemtmcreid", "occluded-duke": "dukemtmcreid"}
-"""Sets that were cut from the recordings of another, and split otherwise: who is tested here may be trained on there."""
+"""Sets that were cut from the recordings of another, and split otherwise: who is tested here may be trained there."""
 
 OWN = "the user's own images"
 
@@ -86,6 +86,17 @@ def bases(name: str) -> set[str]:
     """
     known = {part: _parse(part) for part in name.split("+") if part}
     return {part if found is None else SAME_PEOPLE.get(found[0], found[0]) for part, found in known.items()}
+
+
+def same_split(a: str, b: str) -> bool:
+    """Whether two names mean the same people to train on and the same to test on."""
+    return a.removesuffix("-tracklets") == b.removesuffix("-tracklets")
+
+
+def trained_on_tested(trained: str, tested: str) -> bool:
+    """Whether people of one data set's training split may be in another's test split: they were cut from the same
+    recordings, and split otherwise."""
+    return any(bases(part) & bases(tested) and not same_split(part, tested) for part in trained.split("+") if part)
 
 
 def _unknown(text: str) -> InputError:

@@ -50,6 +50,6 @@ def read(root: Path, variant: str | None, split: int) -> Benchmark:
     train, test = (
         [people[i] for i in np.sort(part)] for part in (order[len(people) // 2 :], order[: len(people) // 2])
     )
-    name, example = r"cam\d+_person\d+_(\d+)", "cam1_person001_00317.png"
+    name, example = r"cam(\d+)_person(\d+)_(\d+)", "cam1_person001_00317.png"
     sightings = views([home / v for v in VIEWS], train, test, r"person(\d+)", name, example)
     return Benchmark("ilids-vid", sightings, SINGLE_SHOT, FACTS)

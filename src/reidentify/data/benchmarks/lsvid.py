@@ -96,5 +96,9 @@ def _tracklets(home: Path, path: Path, lines: list[tuple[str, int]], shift: int)
             raise InputError(f"{path}, line {number}: no frame of the tracklet {start} is in {folder}; unpack it again")
         files, names = ordered(files, NAME, EXAMPLE)
         pid = person if person == JUNK else person + shift
-        found.append(Tracklet(files, names[:, 1], pid, single(names[:, 0], "camera", files)))
+        try:
+            camera = single(names[:, 0], "camera", files)
+        except InputError as error:
+            raise InputError(f"{path}, line {number}: {error}") from None
+        found.append(Tracklet(files, names[:, 1], pid, camera))
     return found

@@ -131,7 +131,8 @@ def views(
         train: names of the people's folders for training, where both views are used.
         test: names of those that are queries in the first view and gallery in the second.
         person: pattern of the folders' names, with one group, the number of the person.
-        name: pattern of the frames' names, whose last group is the number of the frame.
+        name: pattern of the frames' names, whose last group is the number of the frame; groups before it, if any, are
+            the camera and the person.
         example: a name of a frame.
 
     Raises:
@@ -143,6 +144,9 @@ def views(
             found = []
             for folder, match in zip(names, layout.parse([place / n for n in names], person, "person_0001")):
                 files, numbers = numbered(place / folder, name, example)
+                for stated, what, is_ in zip(numbers[:, :-1].T, ("camera", "person"), (camera, int(match[1]))):
+                    if single(stated, what, files) != is_:
+                        raise InputError(f"{files[0]}: is of {what} {stated[0]}, in the folder of {what} {is_}")
                 found.append(Tracklet(files, numbers[:, -1], int(match[1]), camera))
             parts.append(rows(found, split))
     return Sightings.concat(parts)
