@@ -12,7 +12,7 @@ import scipy.io
 from synthetic import picture, pictures
 
 from reidentify.data.benchmark import Benchmark
-from reidentify.data.benchmarks import READERS, benchmark, facts, join, layout, names
+from reidentify.data.benchmarks import READERS, benchmark, facts, join, layout, names, trained_on_tested
 from reidentify.data.root import data_root, image_files
 from reidentify.errors import InputError
 from reidentify.ranking.protocol import MARKET1501, NO_CAMERAS, SINGLE_SHOT
@@ -399,3 +399,22 @@ def test_join_leaves_unknown_cameras_unknown():
     b = join([part("a", [4, 4, 9], [7, -1, 7]), part("b", [4, 5], None), part("c", [1, 1], [7, 8])])
     assert b.train.pids.tolist() == [1, 1, 2, 3, 4, 5, 5]
     assert b.train.camids.tolist() == [1, -1, 1, -1, -1, 2, 3]
+
+
+def test_people_of_one_set_that_another_tests_on():
+    for trained, tested in (
+        ("market1501", "mars"),
+        ("mars", "market1501-tracklets"),
+        ("street+market1501", "mars"),
+        ("dukemtmcreid", "occluded-duke"),
+        ("cuhk03-classic-labeled", "cuhk03-np-labeled"),
+    ):
+        assert trained_on_tested(trained, tested), (trained, tested)
+    for trained, tested in (
+        ("market1501", "market1501"),
+        ("market1501", "market1501-tracklets"),
+        ("street+market1501", "market1501"),
+        ("msmt17", "mars"),
+        ("", "mars"),
+    ):
+        assert not trained_on_tested(trained, tested), (trained, tested)

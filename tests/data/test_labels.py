@@ -37,7 +37,10 @@ def keys(*rows: tuple[int, int, int]) -> list[np.ndarray]:
 
 def test_mars_version_1(tmp_path):
     path = table(tmp_path / "a.csv", V1, "1,2,58,8,0,1,1,1,0,0,0,0,1,1,0", "7,3,4,5,9,3,0,1,1,0,,1,0,0,1")
-    with pytest.warns(ReidentifyWarning, match="no labels for 1 of 3 rows of identities"):
+    with pytest.raises(InputError, match="labels none of the 1 rows of identities, identity 9, camera 1, tracklet 1"):
+        mars_attributes.read(path, *keys((9, 1, 1), (0, 2, 58)))
+    said = "no labels for 1 of 3 rows of identities, identity 1, camera 2, tracklet 59 the first"
+    with pytest.warns(ReidentifyWarning, match=said):
         columns, schema = mars_attributes.read(path, *keys((7, 3, 4), (0, 1, 1), (1, 2, 58), (1, 2, 59), (-1, 2, 58)))
     named = {a.name: [None if v < 0 else a.values[v] for v in columns[a.name]] for a in schema}
     assert list(named) == [

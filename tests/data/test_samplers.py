@@ -33,6 +33,14 @@ def test_an_epoch_shows_about_every_row() -> None:
     assert len(seen) > 0.9 * len(PIDS)
 
 
+def test_an_epoch_shows_every_identity_once() -> None:
+    people = len(np.unique(PIDS))
+    sampler = PKSampler(PIDS, identities=4, instances=3, epoch="identities")
+    assert len(sampler) == people // 4
+    shown = [pid for batch in sampler for pid in np.unique(PIDS[batch])]
+    assert len(shown) == len(set(shown)) == people // 4 * 4
+
+
 def _epoch(sampler: PKSampler, epoch: int) -> list[int]:
     sampler.set_epoch(epoch)
     return [row for batch in sampler for row in batch]

@@ -309,6 +309,18 @@ def test_ilids_vid(tmp_path):
     assert benchmark("ilids-vid", tmp_path).query.pids.tolist() == [2, 5]
 
 
+def test_ilids_vid_with_a_frame_of_another_camera_or_person(tmp_path):
+    folder = ilids_vid(tmp_path) / "i-LIDS-VID" / "sequences" / "cam1" / "person002"
+    pictures(folder, ["cam2_person002_00009.png"])
+    with pytest.raises(InputError, match=r"cam1/person002: .* of camera [12] and .* of camera [12]"):
+        benchmark("ilids-vid", tmp_path)
+    for file in folder.iterdir():
+        file.unlink()
+    pictures(folder, ["cam1_person007_00009.png"])
+    with pytest.raises(InputError, match=r"00009\.png: is of person 7, in the folder of person 2"):
+        benchmark("ilids-vid", tmp_path)
+
+
 def test_ilids_vid_that_is_not_whole(tmp_path):
     home = ilids_vid(tmp_path)
     with pytest.raises(InputError, match="@10 is none of them"):

@@ -204,13 +204,17 @@ def test_starts_leave_out_what_has_another_size() -> None:
     }
     again = start(network.state_dict(), network)
     assert again.keys() == network.state_dict().keys()
+    # A recurrent layer makes features of its own: the neck of image features is not theirs, whatever its size.
+    images = OSNet(0, 0.25, feature_dim=512, neck="bnneck").state_dict()
+    assert {k.split(".")[0] for k in start(images, build("lstm"))} == {"backbone"}
+    assert {k.split(".")[0] for k in start(images, build("mean", embedding_dim=512))} == {"backbone", "reduce", "neck"}
 
 
 @pytest.mark.parametrize(
     ("temporal", "settings", "message"),
     [
         ("mean", {"hidden": 3}, "temporal mean takes no setting 'hidden'; it takes none"),
-        ("asta", {"heads": 3}, "temporal asta takes no setting 'heads'; it takes grid and hidden"),
+        ("asta", {"heads": 3}, "temporal asta takes no setting 'heads'; it takes grid and hidden and norm"),
         ("lstm", {"hidden": 0}, "temporal lstm: hidden: expected a whole number above 0, got 0"),
         ("gru", {"hidden": "many"}, "hidden: expected a whole number above 0, got 'many'"),
         ("asta", {"grid": 16}, "grid: expected two whole numbers above 0, got 16"),

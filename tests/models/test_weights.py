@@ -1,5 +1,6 @@
 """Weights and cards: both ways, and every way in which they can be wrong."""
 
+import dataclasses
 import json
 import re
 
@@ -131,3 +132,20 @@ def test_preprocessing_by_hand() -> None:
     torch.testing.assert_close(bgr, torch.tensor([50.0, 0.0, 250.0]))
     floats = Preprocessing(mean=(0, 0, 0), std=(1, 1, 1), scale=1.0).apply(pixels.float() / 255).flatten()
     torch.testing.assert_close(floats, torch.tensor([255.0, 0.0, 51.0]))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ([{"name": "coat", "values": ["dark", "light"]}], "attributes: one lacks identity"),
+        ([{"name": "coat", "values": "dark", "identity": True}], r"attributes\.values: expected a list, each text"),
+    ],
+)
+def test_a_card_with_senseless_attributes(attributes, message) -> None:
+    with pytest.raises(InputError, match=message):
+        dataclasses.replace(CARD, attributes=attributes)
+
+
+def test_a_card_of_images_that_asks_for_clips() -> None:
+    with pytest.raises(InputError, match="clip: a network of architecture osnet sees one image"):
+        dataclasses.replace(CARD, clip=4)

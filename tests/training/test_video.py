@@ -117,6 +117,8 @@ def test_a_killed_run_on_clips_resumes_to_the_same_bits(walkers: Benchmark, tmp_
 def test_attributes_that_nobody_can_tell_are_refused(walkers: Benchmark, people: Benchmark, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"model\.attributes"):
         train(small(loss={"aitl": 1.0}), walkers, tmp_path / "run", False)
+    with pytest.raises(RecipeError, match="nothing would train these heads"):
+        train(small(model={"attributes": True}), walkers, tmp_path / "run", False)
     with pytest.raises(InputError, match="people has no attributes to learn"):
         train(small(model={"attributes": True}), people, tmp_path / "run", False)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from reidentify.data.attributes import find
 from reidentify.data.benchmark import Benchmark, Counts, Facts
 from reidentify.data.benchmarks import dukemtmc_attributes, layout
 from reidentify.data.benchmarks.dukemtmcreid import FPS, START_FRAMES
@@ -52,14 +53,7 @@ def read(root: Path, variant: str | None, split: int) -> Benchmark:
     assert camids is not None
     starts = np.array(START_FRAMES)[camids[sightings.frame_rows()] - 1]
     sightings = sightings.replace(times=(frames + starts - 1) / FPS)
-    table = next(
-        (
-            p / dukemtmc_attributes.VIDEO_NAME
-            for p in (home, home.parent)
-            if (p / dukemtmc_attributes.VIDEO_NAME).is_file()
-        ),
-        None,
-    )
+    table = find(dukemtmc_attributes.VIDEO_NAME, (home, home.parent))
     if table is None:
         return Benchmark("dukemtmcvidreid", sightings, facts=FACTS)
     columns, schema = dukemtmc_attributes.read(table, sightings.pids, camids, np.concatenate(numbers))

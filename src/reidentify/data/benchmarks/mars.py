@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from reidentify.data.attributes import find
 from reidentify.data.benchmark import Benchmark, Counts, Facts
 from reidentify.data.benchmarks import layout, mars_attributes
 from reidentify.data.benchmarks.tracklets import chosen, matrix
@@ -60,7 +61,7 @@ def read(root: Path, variant: str | None, split: int) -> Benchmark:
         [train.replace(split=np.full(len(train), "train", dtype=object)), test.replace(split=roles)]
     )
     places = (home / "info", home, root / "mars-annotations", home.parent / "mars-annotations")
-    table = next((p / mars_attributes.NAME for p in places if (p / mars_attributes.NAME).is_file()), None)
+    table = find(mars_attributes.NAME, places)
     if table is None:
         return Benchmark("mars", sightings, MARS_OFFICIAL, FACTS)
     assert sightings.camids is not None
