@@ -368,8 +368,11 @@ def test_an_attribute_value_that_there_is_not_is_named(mars: Path, tmp_path: Pat
 
 def test_data_without_labels_cannot_teach_attributes(few: Path, tmp_path: Path, capsys) -> None:
     train = ("train", "aitl-cpu", "--data", few, "--out", tmp_path / "run", "--set", *TINY)
-    said = f"{few} has no attributes to learn: set model.attributes=false, or take other data"
-    assert only_error(capsys, *train) == f"error: {said}"
+    advice = "put its table of attributes where docs/data.md says, take other data, or set"
+    settings = "model.attributes=false loss.attributes=0 loss.aitl=0"
+    said = f"error: {few} has no attributes to learn: {advice} {settings}"
+    assert only_error(capsys, *train) == said
+    command(*train, *settings.split())
 
 
 def test_a_network_that_tells_no_attributes_says_which_recipes_make_one(network: Path, table: Path, capsys) -> None:
