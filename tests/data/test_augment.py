@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from reidentify.data.augment import Augment, mirrored_joints
-from reidentify.errors import InputError
-from reidentify.values import Batch
+from reidentify.batch import Batch
+from reidentify.data.augment import Augment
 
 NOTHING = {"flip": 0.0, "pad": 0, "erase": 0.0}
 
@@ -88,6 +87,21 @@ def test_patches_come_from_another_row() -> None:
         assert donors
 
 
+@pytest.mark.parametrize("change", ["erase", "patch"])
+def test_a_covered_joint_is_unseen(change: str) -> None:
+    """Every pixel differs from every other row's and from the fill, so the covered ones can be told; a joint each."""
+    given = batch(6, height=16, width=14)
+    pixels = torch.arange(given.pixels.numel()).reshape(given.pixels.shape) / given.pixels.numel()
+    out = Augment(**NOTHING | {change: 1.0})(given.replace(pixels=pixels), seeded(), fill=1.0)
+    covered = (out.pixels[:, 0, 0] != pixels[:, 0, 0]).float()
+    for row in range(6):
+        for joint in range(14):
+            x, y, visible = out.keypoints[row, 0, joint].tolist()
+            assert visible == 1 - covered[row, int(y), int(x)]
+    assert 0 < out.keypoints[..., 2].mean() < 1
+    assert given.keypoints[..., 2].all()
+
+
 def test_colour_follows_the_drawn_factors() -> None:
     given = batch(4)
     grey = given.replace(pixels=torch.full_like(given.pixels, 100))
@@ -112,12 +126,3 @@ def test_the_seed_decides() -> None:
     augment, given = Augment(brightness=0.2, patch=0.3), batch()
     torch.testing.assert_close(augment(given, seeded(3)).pixels, augment(given, seeded(3)).pixels, rtol=0, atol=0)
     assert not torch.equal(augment(given, seeded(3)).pixels, augment(given, seeded(4)).pixels)
-
-
-def test_mirrored_joints_of_known_sets() -> None:
-    for count in (14, 17, 18):
-        order = mirrored_joints(count)
-        assert sorted(order) == list(range(count))
-        assert [order[j] for j in order] == list(range(count))
-    with pytest.raises(InputError, match="of 5 joints"):
-        mirrored_joints(5)

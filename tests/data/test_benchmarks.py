@@ -161,8 +161,8 @@ def test_market1501_joints_follow_the_sorted_names(tmp_path):
             file["pp"] = np.arange(count * 28, dtype=float).reshape(count, 28)
     keypoints = benchmark("market1501", tmp_path).train.keypoints
     assert keypoints.shape == (3, 14, 3)
-    assert keypoints[1, 0].tolist() == [28, 28 + 14, 1]  # x is column 0 of the second row, y column 14
-    assert keypoints[2, 13].tolist() == [56 + 13, 56 + 27, 1]
+    assert keypoints[1, 0].tolist() == [28 - 1, 28 + 14 - 1, 1]  # x is column 0 of the second row, y column 14; from 1
+    assert keypoints[2, 13].tolist() == [56 + 13 - 1, 56 + 27 - 1, 1]
     picture(tmp_path / "market1501" / "query" / "0003_c1s1_000001_00.jpg")
     with pytest.raises(InputError, match=r"14point_query\.mat: expected 3 x 28"):
         benchmark("market1501", tmp_path)

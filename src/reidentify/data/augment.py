@@ -8,15 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from reidentify.batch import Batch
 from reidentify.errors import InputError
-from reidentify.values import Batch
+from reidentify.joints import mirrored_joints
 
-# Which joints change places in a mirror, by the number of joints: Market's 14, COCO's 17, OpenPose's 18.
-_MIRROR_PAIRS = {
-    14: ((2, 5), (3, 6), (4, 7), (8, 11), (9, 12), (10, 13)),
-    17: ((1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16)),
-    18: ((2, 5), (3, 6), (4, 7), (8, 11), (9, 12), (10, 13), (14, 15), (16, 17)),
-}
 _TRIES = 10
 _GREY = (0.299, 0.587, 0.114)
 
@@ -24,6 +19,8 @@ _GREY = (0.299, 0.587, 0.114)
 @dataclass(frozen=True)
 class Augment:
     """What is done to a training batch; every probability is per draw.
+
+    A joint that leaves the image or is covered becomes unseen.
 
     Args:
         flip: probability of a mirror image; left and right joints change places.
@@ -76,20 +73,32 @@ class Augment:
         batch = self._flipped(batch, uniform() < self.flip) if self.flip else batch
         batch = self._cropped(batch, uniform(2)) if self.pad else batch
         pixels = batch.pixels.flatten(0, 1)
-        pixels = pixels.float().div_(255) if pixels.dtype == torch.uint8 else pixels.float()
+        pixels = pixels.float().div_(255) if pixels.dtype == torch.uint8 else pixels.float().clone()
         if self.brightness or self.contrast or self.saturation:
             pixels = self._coloured(pixels, uniform(3).to(pixels.device))
         height, width = pixels.shape[-2:]
+        joints = None if batch.keypoints is None else batch.keypoints.flatten(0, 1).clone()
+
+        def hide(i: int, rows: slice, columns: slice) -> None:
+            """What is covered is no longer seen."""
+            if joints is not None:
+                x, y = joints[i, :, 0] + 0.5, joints[i, :, 1] + 0.5  # from the centres of pixels to their edges
+                inside = (x >= columns.start) & (x < columns.stop) & (y >= rows.start) & (y < rows.stop)
+                joints[i, inside, 2] = 0
+
         if self.patch:
             donors = pixels.clone()
             other = torch.randperm(b, generator=generator).tolist()
             for i, rows, columns in self._boxes(uniform() < self.patch, uniform(_TRIES, 4), height, width):
                 pixels[i, :, rows, columns] = donors[other[i // t] * t + i % t, :, rows, columns]
+                hide(i, rows, columns)
         if self.erase:
             value = torch.as_tensor(fill, dtype=pixels.dtype, device=pixels.device).reshape(-1, 1, 1)
             for i, rows, columns in self._boxes(uniform() < self.erase, uniform(_TRIES, 4), height, width):
                 pixels[i, :, rows, columns] = value
-        return batch.replace(pixels=pixels.reshape(b, t, *pixels.shape[1:]))
+                hide(i, rows, columns)
+        keypoints = None if joints is None else joints.reshape(b, t, *joints.shape[1:])
+        return batch.replace(pixels=pixels.reshape(b, t, *pixels.shape[1:]), keypoints=keypoints)
 
     def _flipped(self, batch: Batch, which: Tensor) -> Batch:
         b, t = batch.pixels.shape[:2]
@@ -167,18 +176,3 @@ def _overlap(shift: int, size: int) -> tuple[slice, slice]:
         return min(max(position, 0), size)
 
     return slice(within(shift), within(size + shift)), slice(within(-shift), within(size - shift))
-
-
-def mirrored_joints(count: int) -> list[int]:
-    """For each joint the one that takes its place in a mirror image.
-
-    Raises:
-        InputError: no set of `count` joints is known.
-    """
-    if count not in _MIRROR_PAIRS:
-        known = ", ".join(map(str, _MIRROR_PAIRS))
-        raise InputError(f"keypoints: which of {count} joints are left and right is unknown; sets of {known} are known")
-    order = list(range(count))
-    for left, right in _MIRROR_PAIRS[count]:
-        order[left], order[right] = right, left
-    return order

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from reidentify.joints import MARKET14
+
 F64 = NDArray[np.float64]
 
 PELVIS, SPINE, CHEST, NECK, HEAD = range(5)
@@ -21,10 +23,7 @@ R_THIGH, R_SHIN, R_FOOT, L_THIGH, L_SHIN, L_FOOT = range(11, 17)
 R_HELD, L_HELD, TRAILED, FRONT = range(17, 21)  # what hangs from a hand, rolls behind, or is carried in front
 BONES = 21
 
-JOINTS = (
-    "head top", "neck", "right shoulder", "right elbow", "right wrist", "left shoulder", "left elbow", "left wrist",
-    "right hip", "right knee", "right ankle", "left hip", "left knee", "left ankle",
-)  # fmt: skip
+JOINTS = MARKET14.joints
 _JOINT_BONES = [HEAD, NECK, R_ARM, R_FOREARM, R_HAND, L_ARM, L_FOREARM, L_HAND]
 _JOINT_BONES += [R_THIGH, R_SHIN, R_FOOT, L_THIGH, L_SHIN, L_FOOT]
 JOINT_DEPTH = np.array([0.09, 0.11, 0.12, 0.09, 0.08, 0.12, 0.09, 0.08, 0.17, 0.11, 0.1, 0.17, 0.11, 0.1])

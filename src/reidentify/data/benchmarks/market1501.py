@@ -150,12 +150,15 @@ def seconds(camids: NDArray[np.int64], sequences: NDArray[np.int64], frames: NDA
 
 
 def _joints(path: Path, count: int) -> NDArray[np.float32]:
-    """Joints of the images in sorted order of their names: `count` x 14 x 3, the third column 1 (all are given)."""
+    """Joints of the images in sorted order of their names: `count` x 14 x 3, the third column 1 (all are given).
+
+    The files count pixels from 1, as MATLAB does: their whole numbers run from 1 to 64 and from 1 to 128.
+    """
     import h5py
 
     try:
         with h5py.File(path) as file:
-            flat = np.asarray(file["pp"], dtype=np.float32)
+            flat = np.asarray(file["pp"], dtype=np.float32) - 1
     except (OSError, KeyError) as error:
         raise InputError(f"{path}: not the published joints of Market-1501 ({error})") from None
     if flat.shape != (count, 28):
