@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from reidentify.attributes import scores
+from reidentify.attributes import comparable, scores
 from reidentify.errors import InputError
 from reidentify.values import Attribute
 
@@ -19,6 +19,36 @@ def said(values, count):
     rows = np.full((len(values), count), 0.1)
     rows[np.arange(len(values)), values] = 0.5
     return rows
+
+
+def test_what_is_not_scored_is_named_with_the_reason():
+    told = [
+        COLOUR,
+        HAT,
+        SIDE,
+        Attribute("age", ("young", "old")),
+        Attribute("bag", ("no", "yes")),
+        Attribute("boots", ("no", "yes")),
+        Attribute("sleeve", ("short", "long")),
+    ]
+    labelled = [
+        Attribute("age", ("young", "old"), identity=False),
+        Attribute("colour", ("red", "blue", "green", "black")),
+        SIDE,
+        Attribute("gender", ("male", "female")),
+        Attribute("sleeve", ("none", "short", "long")),
+        HAT,
+        Attribute("hair", ("short", "long")),
+    ]
+    common, line = comparable(told, labelled, "market")
+    assert common == [HAT, SIDE]
+    assert line == (
+        "attributes not scored: colour (value 1 is green in the network, blue in market);"
+        " age (of the person in the network, of the sighting in market); bag, boots (no labels in market);"
+        " sleeve (2 values in the network, 3 in market); gender, hair (not told by the network)"
+    )
+    assert comparable(told, told[::-1], "market") == (told, "")
+    assert comparable([HAT], [], "market") == ([], "attributes not scored: hat (no labels in market)")
 
 
 def test_one_attribute_by_hand():

@@ -94,8 +94,7 @@ class AttributeScores:
             table.add_row(Text(name), group, labelled, *cells, end_section=last)
 
         for i, a in enumerate(self.attributes, start=1):
-            group = "person" if a.identity else "sighting"
-            row(a.name, group, f"{a.labelled:,}", a.accuracy, a.f1, a.majority, last=i == len(self.attributes))
+            row(a.name, _of(a), f"{a.labelled:,}", a.accuracy, a.f1, a.majority, last=i == len(self.attributes))
         for name, found in self.means():
             row("mean", {"identity": "person", "sighting": "sighting", "all": "all"}[name], "", *found.values())
         return table
@@ -107,6 +106,48 @@ class AttributeScores:
         with console.capture() as captured:
             console.print(self)
         return captured.get().rstrip()
+
+
+def comparable(told: Sequence[Attribute], labelled: Sequence[Attribute], data: str) -> tuple[list[Attribute], str]:
+    """Which attributes a network can be scored on: those that mean the same to it and to the data.
+
+    Args:
+        told: what the network tells.
+        labelled: what the data has labels of.
+        data: its name.
+
+    Returns:
+        The attributes in the order of `told` that the data has with the same values in the same order, of people or of
+        sightings alike; and a line that names the others of either side and why they are not scored, empty if there
+        are none.
+    """
+    there, common, others = {a.name: a for a in labelled}, list[Attribute](), dict[str, list[str]]()
+    for mine in told:
+        other = there.pop(mine.name, None)
+        if other == mine:
+            common.append(mine)
+        else:
+            others.setdefault(_difference(mine, other, data), []).append(mine.name)
+    if there:
+        others["not told by the network"] = list(there)
+    parts = (f"{', '.join(names)} ({why})" for why, names in others.items())
+    return common, f"attributes not scored: {'; '.join(parts)}" if others else ""
+
+
+def _difference(mine: Attribute, other: Attribute | None, data: str) -> str:
+    """Why what a network tells is not what the data has labels of."""
+    if other is None:
+        return f"no labels in {data}"
+    if len(mine.values) != len(other.values):
+        return f"{len(mine.values)} values in the network, {len(other.values)} in {data}"
+    for number, (said, labelled) in enumerate(zip(mine.values, other.values)):
+        if said != labelled:
+            return f"value {number} is {said} in the network, {labelled} in {data}"
+    return f"of the {_of(mine)} in the network, of the {_of(other)} in {data}"
+
+
+def _of(attribute: Attribute) -> str:
+    return "person" if attribute.identity else "sighting"
 
 
 def scores(

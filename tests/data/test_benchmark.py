@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from reidentify import Benchmark, InputError, Sightings
+from reidentify.values import Attribute
 
 
 def market_like(cameras: bool = True) -> Benchmark:
@@ -65,6 +66,16 @@ def test_a_split_is_needed_and_known() -> None:
         Benchmark("x", Sightings([1]))
     with pytest.raises(InputError, match="found test"):
         Benchmark("x", Sightings([1], split=["test"]))
+
+
+@pytest.mark.parametrize(("files", "named"), [(None, "row 3"), (["a0", "a1", "b0", "c0", "c1", "d0"], r"row 3 \(c0\)")])
+def test_a_value_that_there_is_not_is_named_as_tables_count(files: list[str] | None, named: str) -> None:
+    rows = Sightings(
+        [1, 1, 2, 2], split=["train"] * 4, files=files, offsets=[0, 2, 3, 5, 6], attributes={"hat": [-1, 1, 2, 5]}
+    )
+    said = f"^mine: {named} has the value 2 of hat, which knows 0 to 1, and -1 where unlabelled$"
+    with pytest.raises(InputError, match=said):
+        Benchmark("mine", rows, schema=(Attribute("hat", ("no", "yes")),))
 
 
 @pytest.mark.parametrize(

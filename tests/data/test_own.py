@@ -341,6 +341,15 @@ def test_paths_are_relative_only_inside_the_folder(tmp_path):
         read(tmp_path / "other")
 
 
+def test_import_decodes_every_image(tmp_path):
+    files = pictures(tmp_path / "photos", [f"{name}/{i}.png" for name in ("ann", "bob") for i in range(2)])
+    files[3].write_bytes(files[3].read_bytes()[:40])  # its header is whole, its pixels are not
+    with pytest.raises(InputError, match=rf"^cannot read image {files[3]}: .*; mend it or leave it out$"):
+        import_data(tmp_path / "photos", tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+    assert import_data(tmp_path / "photos", tmp_path / "set", check=False).is_file()
+
+
 def test_import_keeps_a_split_that_is_given(tmp_path):
     path = write_table(tmp_path, "path,pid,split\n1.jpg,4,query\n2.jpg,4,gallery\n3.jpg,5,train")
     imported = Sightings.load(import_data(path, tmp_path / "out", fraction=1.0))

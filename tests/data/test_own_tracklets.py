@@ -14,7 +14,7 @@ from synthetic import picture, pictures
 from reidentify import Sightings
 from reidentify.cli import main
 from reidentify.data.benchmarks import benchmark
-from reidentify.data.inspect import stats
+from reidentify.data.inspect import check, stats
 from reidentify.data.own import import_data, read, read_pair
 from reidentify.errors import InputError
 from reidentify.ranking.protocol import MARKET1501, NO_CAMERAS
@@ -192,17 +192,24 @@ def test_import_and_read_again(tmp_path):
     assert again.files.tolist() == read(tmp_path / "films").sightings.files.tolist()
 
 
-def test_import_refuses_a_tracklet_without_a_readable_frame(tmp_path):
-    folder = people(tmp_path / "films") / "b" / "c2_1"
-    (folder / "1.png").write_bytes(b"no image")
-    import_data(tmp_path / "films", tmp_path / "one")  # the others can be read
-    for frame in (2, 3):
-        (folder / f"{frame}.png").write_bytes(b"no image")
-    # a has four tracklets, b two from camera 1 before this one.
-    message = r"tracklet 7, .*films/b/c2_1: none of its 3 frames can be read; cannot read image .*b/c2_1/1\.png"
-    with pytest.raises(InputError, match=message):
-        import_data(tmp_path / "films", tmp_path / "set")
+def test_import_refuses_a_frame_that_cannot_be_read_and_check_lists_all(tmp_path, capsys):
+    films = people(tmp_path / "films")
+    frames = [films / "b" / "c2_1" / "2.png", films / "d" / "c1_2" / "3.png"]  # neither the first of its tracklet
+    frames[0].write_bytes(frames[0].read_bytes()[:40])
+    with pytest.raises(InputError, match=r"^cannot read image .*b/c2_1/2\.png: .*; mend it or leave it out$"):
+        import_data(films, tmp_path / "set")
+    frames[1].write_bytes(b"no image")
+    more = r"1 more cannot be read either \(`reidentify data check .*films`\); mend them or leave them out$"
+    with pytest.raises(InputError, match=rf"^cannot read image .*b/c2_1/2\.png: .*; {more}"):
+        import_data(films, tmp_path / "set")
     assert not (tmp_path / "set").exists()
+    assert main(["data", "check", str(films)]) == 1
+    said = "".join(capsys.readouterr().out.split())  # a path may be broken over lines
+    assert [path for path, _ in check(read(films)).unreadable] == [str(frame) for frame in frames]
+    assert "48images:0missing,2unreadable" in said
+    # Unasked for, nothing is decoded; the set is told to hold them by the check of it.
+    assert main(["data", "import", str(films), "--out", str(tmp_path / "set"), "--check", "false"]) == 0
+    assert len(check(benchmark(str(tmp_path / "set"))).unreadable) == 2
 
 
 def test_the_commands_take_tracklets(tmp_path, capsys):

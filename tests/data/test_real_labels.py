@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.io import loadmat
 
+from reidentify.data.attributes import read_identities
 from reidentify.data.benchmark import Benchmark
 from reidentify.data.benchmarks import benchmark, facts, market1501_attributes, mars_attributes
 from reidentify.data.inspect import _compare
@@ -88,7 +89,7 @@ def test_mars_and_market1501_mean_the_same_values():
         pytest.skip("not both tables are at hand")
     keys = np.loadtxt(paths[0], delimiter=",", skiprows=1, dtype=np.int64)[:, :3]
     mars, schema = mars_attributes.read(paths[0], *keys.T)
-    market, other = market1501_attributes.read(paths[1], keys[:, 0])
+    market, other = read_identities(paths[1], market1501_attributes.STRUCT, market1501_attributes.FIELDS, keys[:, 0])
     named = {a.name: np.array(a.values)[market[a.name]] for a in other}
     for attribute in schema:
         mine = np.array([v.replace("complex", "other") for v in attribute.values])[mars[attribute.name]]

@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -103,6 +104,31 @@ def test_a_montage_frames_each_picture_and_crops_none():
     changes = [tuple(int(v) for v in c) for c in line[np.r_[True, (line[1:] != line[:-1]).any(axis=1)]]]
     blue, green, red = (53, 105, 196), (26, 143, 76), (208, 53, 53)
     assert [c for c in changes if c in (blue, green, red)] == [blue, blue, green, green, red, red]
+
+
+def test_a_tracklet_is_said_to_be_shown_by_its_middle_frame(tmp_path):
+    """Frames of another colour each; the query has three, the match four, and the wrong answer is a single image."""
+    files = []
+    for i in range(8):
+        files.append(str(tmp_path / f"{i}.png"))
+        Image.new("RGB", (64, 128), (30 * i, 0, 0)).save(files[-1])
+    rows = Sightings([5, 5, 6], [1, 2, 2], files=files, offsets=[0, 3, 7, 8])
+    vectors = np.array([[1, 0], [0.8, 0.6], [0, 1]])
+    query, gallery = Embeddings(vectors[:1], rows[:1]), Embeddings(vectors[1:], rows[1:])
+    result = evaluate(query, gallery)
+    page = Page(write(result, query, gallery, tmp_path / "out"))
+    assert page.words.count("middle frame of") == 2
+    assert "query camera 1middle frame of 3" in page.words
+    assert "1 ✓ matchcamera 2middle frame of 4" in page.words
+    scorer = DotProduct(query.vectors, gallery.vectors)
+    (shown,) = ranked_lists(np.array([0]), result, rows[:1], rows[1:], scorer, match_sightings(rows[:1], rows[1:]), 10)
+    entries = [shown.query, *shown.answers]
+    assert [e.frame for e in entries] == ["middle frame of 3", "middle frame of 4", ""]
+    assert [e.picture.getpixel((0, 0))[0] for e in entries] == [30 * 1, 30 * 5, 30 * 7]
+    # The sheet has one more line of words below the pictures than that of images.
+    asked, *answers = (replace(e, frame="") for e in entries)
+    width, height = montage([RankedList(shown.title, asked, answers)]).size
+    assert montage([shown]).size == (width, height + 20)
 
 
 def test_a_picture_keeps_its_proportions(sides):

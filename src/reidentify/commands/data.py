@@ -74,7 +74,7 @@ def stats(name: str, root: str | None = None) -> None:
     console().print(stats(benchmark_of(name, root)))
 
 
-def import_(source: str, out: str, fraction: float = 0.5, seed: int = 0) -> None:
+def import_(source: str, out: str, fraction: float = 0.5, seed: int = 0, check: bool = True) -> None:
     """Turn your own data into a data set with a seeded split in which no person is in both train and test.
 
     Example: reidentify data import people.csv --out people, then: reidentify train market-cpu --data people --out run
@@ -88,10 +88,11 @@ def import_(source: str, out: str, fraction: float = 0.5, seed: int = 0) -> None
         out: a new folder, or the one that the source lies in; a data set that is there already is not overwritten.
         fraction: share of the identities that is trained on, from 0 to 1.
         seed: of the split, 0 or above.
+        check: decode every image, and make no data set of which one cannot be read; false saves the time.
     """
     from reidentify.data.own import import_data
 
-    print(import_data(source, out, fraction, seed))
+    print(import_data(source, out, fraction, seed, check))
 
 
 def street(

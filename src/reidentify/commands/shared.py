@@ -11,6 +11,7 @@ from reidentify.errors import InputError
 if TYPE_CHECKING:
     from reidentify.data.benchmark import Benchmark
     from reidentify.embed import Model
+    from reidentify.pairs import PairModel
     from reidentify.values import Sightings
 
 
@@ -58,20 +59,44 @@ class Use:
         size = self.size or (known and (known.height, known.width)) or ForeignNetwork(weights).size
         return load(weights, self.device, replace(known or Preprocessing(), height=size[0], width=size[1], **stated))
 
+    def load_pairs(self, weights: str) -> PairModel:
+        """A pairwise network; the options that state views or preprocessing are not for it.
+
+        Raises:
+            InputError: one of them is given.
+        """
+        from reidentify.pairs import load_pairs
+
+        for name in ("flip", "scales", "channels", "scale", "mean", "std", "size"):
+            if getattr(self, name) is not None:
+                raise InputError(f"--{name}: {weights} is a pairwise network, which sees pictures as its card says")
+        return load_pairs(weights, self.device)
+
     def options(self) -> dict[str, Any]:
         """What `Model.embed_sightings` takes."""
         return {"flip": self.flip, "scales": self.scales or [1.0], "batch_size": self.batch_size}
 
 
+def kind_of(weights: str) -> str:
+    """The kind of network that weights are of, by their card; a foreign network without one embeds."""
+    from reidentify.models.weights import Card, card_path
+    from reidentify.zoo.locate import weights_path
+
+    path = weights_path(weights)
+    foreign = path.suffix.lower() in (".onnx", ".xml")
+    return "embedding" if foreign and not card_path(path).exists() else Card.read(card_path(path)).kind
+
+
 def benchmark_of(name: str, root: str | None) -> Benchmark:
-    """A data set; the street is rendered when it is first asked for."""
+    """A data set; the street is rendered when it is first asked for, unless `root` holds one of other settings."""
     from reidentify.data.benchmarks import benchmark
     from reidentify.data.root import data_root
 
     if any(part.partition("@")[0] in ("street", "street-tracklets") for part in name.split("+")):
         from reidentify.street import ensure
 
-        ensure(data_root(root))
+        if root is None or not any((Path(root) / place / "street.json").is_file() for place in ("street", ".")):
+            ensure(data_root(root))
     return benchmark(name, root)
 
 

@@ -129,7 +129,7 @@ def _columns(
 
 def read_identities(
     path: Path, struct: str, fields: Mapping[Attribute, Sequence[str]], pids: NDArray[np.int64]
-) -> Columns:
+) -> tuple[Columns, Schema]:
     """Labels of identities from a MATLAB file in the format of Lin et al., Pattern Recognition 2019.
 
     The file holds a struct with the members `train` and `test`, each of columns with an entry per identity: its number
@@ -143,8 +143,8 @@ def read_identities(
         pids: N, int64, of the rows to label.
 
     Returns:
-        The columns by attribute, N each, int64; -1 for rows whose identity has no labels. If such an identity is
-        neither junk nor a distractor, a ReidentifyWarning says for how many rows.
+        The columns by attribute, N each, int64, and their schema; -1 for rows whose identity has no labels. If such an
+        identity is neither junk nor a distractor, a ReidentifyWarning says for how many rows.
 
     Raises:
         InputError: the file is not of this format, or has a value that there is not; the identity is named.
@@ -160,7 +160,8 @@ def read_identities(
             known |= {(row[0],): row[1:] for row in found}
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not the published attributes in {struct} ({error!r})") from None
-    return _columns(tuple(fields), known, pids[:, None], str(path))
+    schema = tuple(fields)
+    return _columns(schema, known, pids[:, None], str(path)), schema
 
 
 def _load(path: Path) -> Any:

@@ -80,6 +80,7 @@ class Benchmark:
         protocol: how it is evaluated.
         facts: None for a user's own data.
         schema: the attributes that training and evaluation may use; each is a column of the sightings.
+        parts: of joined benchmarks, these, with their own people and test rows.
 
     Raises:
         InputError: a split or an attribute's value that there is not.
@@ -90,6 +91,7 @@ class Benchmark:
     protocol: Protocol = MARKET1501
     facts: Facts | None = None
     schema: tuple[Attribute, ...] = ()
+    parts: tuple[Benchmark, ...] = ()
 
     def __post_init__(self) -> None:
         split = self.sightings.split
@@ -104,8 +106,10 @@ class Benchmark:
                 raise InputError(f"{self.name}: the sightings have no attribute {attribute.name}")
             wrong = np.flatnonzero((column < -1) | (column >= len(attribute.values)))
             if len(wrong):
-                raise InputError(
-                    f"{self.name}: row {wrong[0]} has the value {column[wrong[0]]} of {attribute.name}, which knows 0"
+                row, files = int(wrong[0]), self.sightings.files
+                shown = "" if files is None else f" ({files[self.sightings.offsets[row]]})"
+                raise InputError(  # rows are counted from 1, as where a table is read
+                    f"{self.name}: row {row + 1}{shown} has the value {column[row]} of {attribute.name}, which knows 0"
                     f" to {len(attribute.values) - 1}, and -1 where unlabelled"
                 )
 

@@ -6,7 +6,7 @@ import dataclasses
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -209,7 +209,7 @@ def check(benchmark: Benchmark, facts: Facts | None = None, processes: int | Non
         comparisons=tuple(_compare(benchmark, facts)) if facts is not None else (),
         images=len(paths),
         missing=tuple(missing),
-        unreadable=tuple(_unreadable(present, processes or os.cpu_count() or 1)),
+        unreadable=tuple(_decode_all(present, processes or os.cpu_count() or 1)),
     )
 
 
@@ -230,7 +230,7 @@ def _compare(benchmark: Benchmark, facts: Facts) -> Iterator[Comparison]:
                 yield Comparison(split, quantity, found[quantity], value)
 
 
-def _unreadable(paths: Sequence[str], processes: int) -> list[tuple[str, str]]:
+def _decode_all(paths: Sequence[str], processes: int) -> list[tuple[str, str]]:
     from rich.progress import Progress
 
     blocks = [paths[i : i + BLOCK] for i in range(0, len(paths), BLOCK)]
@@ -239,14 +239,14 @@ def _unreadable(paths: Sequence[str], processes: int) -> list[tuple[str, str]]:
         task = bar.add_task("decoding images", total=len(paths))
         if processes == 1 or len(paths) < IN_PROCESS:
             for block in blocks:
-                bad += _decode(block)
+                bad += unreadable(block)
                 bar.advance(task, len(block))
             return bad
         # Fresh processes: forking one whose libraries run threads can hang.
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(min(processes, len(blocks)), mp_context=context) as pool:
             waiting: deque[tuple[Future[list[tuple[str, str]]], int]] = deque()
-            waiting.extend((pool.submit(_decode, block), len(block)) for block in blocks)
+            waiting.extend((pool.submit(unreadable, block), len(block)) for block in blocks)
             while waiting:
                 future, count = waiting.popleft()
                 bad += future.result()
@@ -254,8 +254,8 @@ def _unreadable(paths: Sequence[str], processes: int) -> list[tuple[str, str]]:
     return bad
 
 
-def _decode(paths: Sequence[str]) -> list[tuple[str, str]]:
-    """Path and reason of those that do not decode."""
+def unreadable(paths: Iterable[str]) -> list[tuple[str, str]]:
+    """Path and reason of those that do not decode whole."""
     from reidentify.data.pixels import decode
 
     bad = []
@@ -263,5 +263,5 @@ def _decode(paths: Sequence[str]) -> list[tuple[str, str]]:
         try:
             decode(path)
         except ImageError as error:
-            bad.append((path, str(error).removeprefix(f"cannot read image {path}: ")))
+            bad.append((path, error.reason))
     return bad

@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,8 @@ import numpy as np
 from reidentify.data import own_table
 from reidentify.data.attributes import Schema
 from reidentify.data.benchmark import Benchmark, queries, unsearchable
+from reidentify.data.console import tracked
+from reidentify.data.inspect import unreadable
 from reidentify.data.own_attributes import SCHEMA, with_schema, write_schema
 from reidentify.data.root import image_files, readable
 from reidentify.errors import ImageError, InputError, ReidentifyWarning
@@ -94,7 +96,11 @@ def read_pair(query_dir: str | os.PathLike[str], gallery_dir: str | os.PathLike[
 
 
 def import_data(
-    source: str | os.PathLike[str], out: str | os.PathLike[str], fraction: float = 0.5, seed: int = 0
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    fraction: float = 0.5,
+    seed: int = 0,
+    check: bool = True,
 ) -> Path:
     """Make a data set of one's own data: split it by identity and write `out/sightings.parquet`.
 
@@ -108,13 +114,15 @@ def import_data(
         out: a folder without a data set, and not one that `source` reads its images from.
         fraction: share of the identities that is for training, from 0 to 1.
         seed: of the draw, 0 or above.
+        check: decode every image and every frame, so that no data set is made of which training and evaluation would
+            refuse one.
 
     Returns:
         The path of the table; `benchmark(out)` reads it.
 
     Raises:
-        InputError: as `read` and `split_identities`; `out` holds a data set, or images of the source; no frame of a
-            tracklet can be read.
+        InputError: as `read` and `split_identities`; `out` holds a data set, or images of the source; an image cannot
+            be read (with several: the first is named and the rest counted).
         StorageError: `out` cannot be written.
     """
     place, folder = _absolute(source), _absolute(out)
@@ -128,8 +136,8 @@ def import_data(
             " --out another folder"
         )
     sightings, named, schema = _read(place)
-    if not sightings.is_images:
-        _require_readable(sightings)
+    if check:
+        _require_readable(sightings, source)
     if sightings.split is None:
         sightings = split_identities(sightings, fraction, seed)
         tested = sightings[np.flatnonzero(sightings.split != "train")]
@@ -150,24 +158,16 @@ def import_data(
     return folder / TABLE
 
 
-def _require_readable(sightings: Sightings) -> None:
-    """Refuse a tracklet none of whose frames decodes. The first frame that does is enough."""
-    from reidentify.data.pixels import decode
-
+def _require_readable(sightings: Sightings, source: str | os.PathLike[str]) -> None:
+    """Decode every image once, and refuse those that cannot be read."""
     assert sightings.files is not None
-    for row, (start, end) in enumerate(pairwise(sightings.offsets.tolist()), start=1):
-        reasons = []
-        for file in sightings.files[start:end]:
-            try:
-                decode(file)
-                break
-            except ImageError as error:
-                reasons.append(error)
-        else:
-            raise InputError(
-                f"tracklet {row}, {Path(sightings.files[start]).parent}: none of its {end - start} frames can be read;"
-                f" {reasons[0]}"
-            )
+    files = list(dict.fromkeys(sightings.files.tolist()))
+    bad = unreadable(tracked(files, len(files), "Decoding"))
+    if bad:
+        others, them = "", "it"
+        if len(bad) > 1:
+            others, them = f"; {len(bad) - 1} more cannot be read either (`reidentify data check {source}`)", "them"
+        raise InputError(f"{ImageError(*bad[0])}{others}; mend {them} or leave {them} out")
 
 
 def split_identities(sightings: Sightings, fraction: float = 0.5, seed: int = 0) -> Sightings:

@@ -127,6 +127,45 @@ def ahead(read: Callable[[Item], Read], items: Sequence[Item]) -> Iterator[tuple
             yield here, got
 
 
+class Pictures:
+    """Pictures in memory or in files, read on demand.
+
+    Args:
+        pictures: paths, PIL images, or arrays H x W x 3 uint8.
+        channels: order of the channels in arrays, "rgb" or "bgr".
+        size: height and width they are resized to.
+        interpolation: a key of `RESAMPLE`.
+    """
+
+    def __init__(self, pictures: Sequence[Any], channels: str, size: tuple[int, int], interpolation: str) -> None:
+        self.pictures, self.channels, self.size, self.interpolation = pictures, channels, size, interpolation
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def read(self, indices: ArrayLike) -> NDArray[np.uint8]:
+        """The chosen images, n x H x W x 3, RGB.
+
+        Raises:
+            ImageError: a file cannot be read.
+            InputError: an array has another shape or type.
+        """
+        return np.stack([self._one(self.pictures[i]) for i in np.atleast_1d(np.asarray(indices))])
+
+    def _one(self, picture: Any) -> NDArray[np.uint8]:
+        if isinstance(picture, (str, os.PathLike)):
+            return DecodedOnTheFly([os.fspath(picture)], self.size, self.interpolation).read([0])[0]
+        if isinstance(picture, np.ndarray):
+            if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+                got = " x ".join(map(str, picture.shape))
+                raise InputError(f"an image array must be H x W x 3 uint8, got {got} {picture.dtype}")
+            rgb = picture if self.channels == "rgb" else picture[:, :, ::-1]
+            picture = Image.fromarray(np.ascontiguousarray(rgb))
+        if not isinstance(picture, Image.Image):
+            raise InputError(f"an image must be a path, a PIL image or an array, got {type(picture).__name__}")
+        return to_array(picture, self.size, self.interpolation)
+
+
 class PixelCache:
     """Images decoded once. Open with `open_pixels`, which builds what is missing.
 

@@ -133,15 +133,21 @@ def canvas(theme: Theme, size: tuple[float, float] = (5.2, 3.9)) -> tuple[Figure
 
     figure = Figure(size, dpi=160, facecolor=theme.paper, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot(facecolor=theme.paper)
+    axes = figure.add_subplot()
+    style(axes, theme)
+    return figure, axes
+
+
+def style(axes: Axes, theme: Theme, size: float = 11) -> None:
+    """Colours, grid and spines of a chart; its labels are of `size` points, those of its ticks one point smaller."""
+    axes.set_facecolor(theme.paper)
     axes.grid(True, color=theme.faint, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.tick_params(colors=theme.ink, labelsize=10)
+    axes.tick_params(colors=theme.ink, labelsize=size - 1)
     for label in (axes.xaxis.label, axes.yaxis.label):
-        label.set(color=theme.ink, size=11)
+        label.set(color=theme.ink, size=size)
     for side, spine in axes.spines.items():
         spine.set(color=theme.faint, visible=side in ("left", "bottom"))
-    return figure, axes
 
 
 def to_png(figure: Figure) -> bytes:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from reidentify.errors import InputError
-from reidentify.report.charts import Theme, canvas, to_png
+from reidentify.report.charts import Theme, canvas, style, to_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,18 +72,13 @@ def chart(costs: Sequence[Cost], frames: int, theme: Theme) -> bytes:
     )
     scores = [100 * c.mAP for c in costs]
     for panel, values, name in panels:
-        panel.set_facecolor(theme.paper)
-        panel.set_xlabel(name, color=theme.ink, size=11)
-        panel.tick_params(colors=theme.ink, labelsize=10)
-        panel.grid(True, color=theme.faint, linewidth=0.8)
-        panel.set_axisbelow(True)
-        panel.spines[:].set_color(theme.faint)
-        panel.spines[["top", "right"]].set_visible(False)
+        style(panel, theme)
+        panel.set_xlabel(name)
         panel.plot(values, scores, "o", color=theme.same, markersize=8, markeredgecolor=theme.paper)
         panel.set_xlim(0, 1.15 * max(values))
     room = max(0.15 * (max(scores) - min(scores)), 1.0)
     left.set_ylim(min(scores) - room, max(scores) + room)
-    left.set_ylabel("mAP, %", color=theme.ink, size=11)
+    left.set_ylabel("mAP, %")
     figure.suptitle(f"Accuracy against cost, tracklets of {frames} frames", color=theme.ink, size=11, ha="left", x=0.01)
     figure.canvas.draw()  # the layout stands, so that labels can be placed in pixels
     figure.set_layout_engine("none")

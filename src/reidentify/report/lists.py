@@ -31,12 +31,14 @@ class Entry:
         camera: "camera 3", or "" where it is unknown.
         time: "1:02:03", or "" where it is unknown.
         right: whether it shows the person of the query; None for the query itself.
+        frame: "middle frame of 30", or "" where the row is a single image.
     """
 
     picture: Image.Image
     camera: str
     time: str
     right: bool | None = None
+    frame: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,11 +99,13 @@ def ranked_lists(
 def _entry(sightings: Sightings, row: int, right: bool | None = None) -> Entry:
     camera = UNKNOWN if sightings.camids is None else int(sightings.camids[row])
     times = sightings[[row]].row_times()
+    frames = int(sightings.lengths[row])
     return Entry(
         _picture(sightings, row),
         "" if camera == UNKNOWN else f"camera {camera}",
         "" if times is None else clock(float(times[0])),
         right,
+        f"middle frame of {frames}" if frames > 1 else "",
     )
 
 
@@ -141,7 +145,8 @@ def montage(lists: list[RankedList]) -> Image.Image:
 
     width, height = PICTURE[0] + 2 * _FRAME, PICTURE[1] + 2 * _FRAME
     columns = 1 + max(len(one.answers) for one in lists)
-    line = 34 + height + 3 * _LINE + 2 * _GAP  # title, pictures, three lines of words, space
+    tracklets = any(entry.frame for one in lists for entry in [one.query, *one.answers])
+    line = 34 + height + (3 + tracklets) * _LINE + 2 * _GAP  # title, pictures, lines of words, space
     # The query stands apart from its answers by one more gap.
     canvas = Image.new("RGB", (_GAP + columns * (width + _GAP) + _GAP, _GAP + line * len(lists)), "white")
     draw = ImageDraw.Draw(canvas)
@@ -156,9 +161,10 @@ def montage(lists: list[RankedList]) -> Image.Image:
             picture = entry.picture
             inset = (width - picture.width) // 2, (height - picture.height) // 2
             canvas.paste(picture, (box[0] + inset[0], box[1] + inset[1]))
-            words = [" ".join(mark(j, entry.right)), entry.camera, entry.time]
+            words = [" ".join(mark(j, entry.right)), entry.camera, entry.time, entry.frame]
             for k, text in enumerate(filter(None, words)):
-                draw.text((left, box[3] + 5 + k * _LINE), text, colour if k == 0 else "#444444", font(16))
+                size = 14 if text == entry.frame else 16  # the longest line, as wide as the picture
+                draw.text((left, box[3] + 5 + k * _LINE), text, colour if k == 0 else "#444444", font(size))
     return canvas
 
 
@@ -174,3 +180,12 @@ def font(size: int) -> ImageFont.FreeTypeFont:
     from PIL import ImageFont
 
     return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
+
+
+def fitted(text: str, width: int, size: int) -> str:
+    """The text, its beginning left out where there is no room for it."""
+    if font(size).getlength(text) <= width:
+        return text
+    while len(text) > 1 and font(size).getlength(f"…{text}") > width:
+        text = text[1:]
+    return f"…{text}"

@@ -166,6 +166,7 @@ def _ranked(heading: str, lists: list[RankedList], result: Result) -> str:
 def _figure(place: int, entry: Entry) -> str:
     kind = "query" if entry.right is None else "match" if entry.right else "wrong"
     words = "".join(f"<span>{escape(text)}</span>" for text in (entry.camera, entry.time) if text)
+    words += f'<span class="frame">{escape(entry.frame)}</span>' if entry.frame else ""
     sign, word = mark(place, entry.right)
     source = _uri(_encode(entry.picture, "JPEG"), "jpeg")
     return (
@@ -248,6 +249,7 @@ dt { font-size: .9rem; color: var(--soft); }
 .list figcaption b { color: var(--c); font-weight: 600; }
 .list i { font-style: normal; }
 .list figcaption b, .list figcaption span { display: block; white-space: nowrap; }
+.list figcaption .frame { white-space: normal; }
 .query { --c: var(--query); } .match { --c: var(--match); } .wrong { --c: var(--wrong); }
 @media (max-width: 800px) {
   .list { grid-template-columns: repeat(6, 1fr); gap: 9px; }

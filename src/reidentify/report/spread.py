@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reidentify.errors import InputError
-from reidentify.ranking.distance import DotProduct, as_array, blocks
+from reidentify.ranking.distance import as_array, blocks
 from reidentify.ranking.matches import UNKNOWN
-from reidentify.report.charts import Theme, canvas, to_png
+from reidentify.ranking.parts import appearance
+from reidentify.report.charts import Theme, canvas, style, to_png
 from reidentify.values import DISTRACTOR, JUNK, Embeddings
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +83,7 @@ def spread(embeddings: Embeddings) -> Spread:
     """
     kept = embeddings[np.flatnonzero(embeddings.sightings.pids != JUNK)]
     pids, camids = kept.sightings.pids, kept.sightings.camids
-    scorer = DotProduct(kept.vectors, kept.vectors)
+    scorer = appearance(kept, kept)
     distances, variances = [], []
     negative, negatives = 0.0, 0
     for rows in blocks(len(kept), len(kept)):
@@ -129,7 +130,8 @@ def chart(spreads: Mapping[str, Spread], theme: Theme) -> bytes:
         left.hist(values, bins, weights=weights, histtype="stepfilled", color=colour, alpha=0.15)
         label = f"{name}: mean {spreads[name].relative_mean:.3f}"
         left.hist(values, bins, weights=weights, histtype="step", color=colour, linewidth=1.8, label=label)
-    _style(left, theme, "distance of positives (mean of negatives = 1)", "share of pairs, %")
+    style(left, theme, size=10)
+    left.set(xlabel="distance of positives (mean of negatives = 1)", ylabel="share of pairs, %")
     left.set_ylim(0, left.get_ylim()[1] * (1.05 + 0.1 * len(spreads)))  # room for the legend above the curves
     left.legend(loc="upper right", frameon=False, labelcolor=theme.ink, fontsize=9)
 
@@ -148,17 +150,7 @@ def chart(spreads: Mapping[str, Spread], theme: Theme) -> bytes:
     right.set_yticks(places, [*spreads])
     right.set_ylim(0.4, len(boxes) + 0.8)
     right.set_xlim(0, 1.08 * max(max(ends), *(s.relative_variance for s in spreads.values())))
-    _style(right, theme, "variance of an anchor's distances to positives", "")
+    style(right, theme, size=10)
+    right.set_xlabel("variance of an anchor's distances to positives")
     right.grid(False, axis="y")
     return to_png(figure)
-
-
-def _style(axes: Axes, theme: Theme, x: str, y: str) -> None:
-    axes.set_facecolor(theme.paper)
-    axes.set_xlabel(x, color=theme.ink, size=10)
-    axes.set_ylabel(y, color=theme.ink, size=10)
-    axes.tick_params(colors=theme.ink, labelsize=9)
-    axes.grid(True, color=theme.faint, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[:].set_color(theme.faint)
-    axes.spines[["top", "right"]].set_visible(False)

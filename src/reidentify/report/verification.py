@@ -8,7 +8,7 @@ from reidentify.ranking.logistic import BINS, Bin
 from reidentify.ranking.open_set import FALSE_ALARMS, OpenSet
 from reidentify.ranking.thresholds import Curve
 from reidentify.ranking.verify import FALSE_RATES, Verification
-from reidentify.report.charts import Theme, canvas, to_png
+from reidentify.report.charts import Theme, canvas, style, to_png
 
 
 def roc(verification: Verification, theme: Theme) -> bytes:
@@ -63,7 +63,9 @@ def reliability(bins: Sequence[Bin], error: float, theme: Theme) -> bytes:
     axes.set(ylabel="share that are of one person", xlim=(0, 1), ylim=(0, 1))
     axes.tick_params(labelbottom=False)
 
-    below = figure.add_subplot(strip, sharex=axes, facecolor=theme.paper)
+    below = figure.add_subplot(strip, sharex=axes)
+    style(below, theme)
+    below.grid(False)
     places = [min(int(b.predicted * BINS), BINS - 1) for b in bins]
     for side, counts, name, colour in (
         (0.1, [b.same for b in bins], "of one person", theme.same),
@@ -72,11 +74,7 @@ def reliability(bins: Sequence[Bin], error: float, theme: Theme) -> bytes:
         below.bar([(p + side) / BINS for p in places], counts, 0.4 / BINS, align="edge", color=colour, label=name)
     below.set_yscale("log")
     below.set_ylim(0.8, 30 * below.get_ylim()[1])  # room for the legend above the bars
-    below.set_xlabel("predicted probability of one person", color=theme.ink, size=11)
-    below.set_ylabel("pairs", color=theme.ink, size=11)
-    below.tick_params(colors=theme.ink, labelsize=10)
+    below.set(xlabel="predicted probability of one person", ylabel="pairs")
     below.minorticks_off()
-    below.spines[:].set_color(theme.faint)
-    below.spines[["top", "right"]].set_visible(False)
     below.legend(loc="upper center", frameon=False, labelcolor=theme.ink, ncols=2)
     return to_png(figure)

@@ -151,7 +151,8 @@ def join(parts: Sequence[Benchmark]) -> Benchmark:
 
     Only the training rows are taken: query and gallery of the result are empty, as a score over several sets means
     nothing; evaluate on one of them at a time. People and cameras are numbered anew, so that those of different parts
-    stay distinct, and `sources` names the part of every row. Of the schemas, what all parts have remains.
+    stay distinct, and `sources` names the part of every row. Of the schemas, what all parts have remains. The parts
+    themselves stay at hand as `parts`.
 
     Raises:
         InputError: a part has no training rows, or two parts have the same name.
@@ -179,4 +180,4 @@ def join(parts: Sequence[Benchmark]) -> Benchmark:
     facts = Facts("+".join(titles), "", "; ".join(licences), "", "")
     schema = tuple(a for a in parts[0].schema if all(a in part.schema for part in parts))
     protocol = MARKET1501 if cameras else NO_CAMERAS
-    return Benchmark("+".join(titles), Sightings.concat(joined), protocol, facts, schema)
+    return Benchmark("+".join(titles), Sightings.concat(joined), protocol, facts, schema, tuple(parts))

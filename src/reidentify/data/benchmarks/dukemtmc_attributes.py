@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from reidentify.data.attributes import NO_YES, OTHER, Columns, Schema, read_identities, read_tracklets
+from reidentify.data.attributes import NO_YES, OTHER, Columns, Schema, read_tracklets
 from reidentify.data.benchmarks.mars_attributes import SIGHTING
 from reidentify.values import Attribute
 
 IMAGE_NAME, VIDEO_NAME = "duke_attribute.mat", "duke_attributes.csv"
+STRUCT = "duke_attribute"
 _UPPER = ("black", "white", "red", "purple", "gray", "blue", "green", "brown")
 _LOWER = ("black", "white", "red", "gray", "blue", "green", "brown")
 _GENDER, _SHOES, _LENGTH = ("male", "female"), ("dark", "light"), ("short", "long")
@@ -35,7 +36,7 @@ FIELDS: dict[Attribute, tuple[str, ...]] = {
     Attribute("upper_colour", (*_UPPER, OTHER)): tuple(f"up{colour}" for colour in _UPPER),
     Attribute("lower_colour", (*_LOWER, OTHER)): tuple(f"down{colour}" for colour in _LOWER),
 }
-"""The image set's attributes, and the columns of duke_attribute.mat that hold them."""
+"""The image set's attributes, and the columns of `STRUCT` in duke_attribute.mat that hold them."""
 
 VIDEO: Schema = (
     *SIGHTING,
@@ -70,19 +71,3 @@ def read(
         InputError: as `reidentify.data.attributes.read_tracklets`.
     """
     return read_tracklets(path, (VIDEO,), pids, camids, tracklets)
-
-
-def read_images(path: Path, pids: NDArray[np.int64]) -> tuple[Columns, Schema]:
-    """Labels of the image set's identities.
-
-    Args:
-        path: of duke_attribute.mat.
-        pids: N, int64.
-
-    Returns:
-        The columns by attribute, N each, int64, -1 where unlabelled; and their schema.
-
-    Raises:
-        InputError: as `reidentify.data.attributes.read_identities`.
-    """
-    return read_identities(path, "duke_attribute", FIELDS, pids), tuple(FIELDS)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reidentify.data.attributes import find
+from reidentify.data.attributes import find, read_identities
 from reidentify.data.benchmark import Benchmark, Counts, Facts
 from reidentify.data.benchmarks import dukemtmc_attributes, layout
 from reidentify.values import Sightings
@@ -45,7 +45,7 @@ def read(root: Path, variant: str | None, split: int) -> Benchmark:
     table = find(dukemtmc_attributes.IMAGE_NAME, (home, home / "attribute", root / "DukeMTMC-attribute"))
     if table is None:
         return Benchmark("dukemtmcreid", rows, facts=FACTS)
-    columns, schema = dukemtmc_attributes.read_images(table, rows.pids)
+    columns, schema = read_identities(table, dukemtmc_attributes.STRUCT, dukemtmc_attributes.FIELDS, rows.pids)
     return Benchmark("dukemtmcreid", rows.replace(attributes=columns), facts=FACTS, schema=schema)
 
 

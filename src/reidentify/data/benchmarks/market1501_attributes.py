@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from reidentify.data.attributes import NO_YES, OTHER, Columns, Schema, majority, read_identities
 from reidentify.values import DISTRACTOR, Attribute, Sightings
 
-NAME = "market_attribute.mat"
+NAME, STRUCT = "market_attribute.mat", "market_attribute"
 _UPPER = ("black", "white", "red", "purple", "yellow", "gray", "blue", "green")
 _LOWER = ("black", "white", "pink", "purple", "yellow", "gray", "blue", "green", "brown")
 
@@ -41,7 +41,7 @@ FIELDS: dict[Attribute, tuple[str, ...]] = {
     Attribute("backpack", NO_YES): ("backpack",),
     Attribute("handbag", NO_YES): ("handbag",),
 }
-"""The attributes of identities, and the columns of market_attribute.mat that hold them."""
+"""The attributes of identities, and the columns of `STRUCT` in market_attribute.mat that hold them."""
 
 ORIENTATION = Attribute("orientation", ("front", "back", "left", "right"), identity=False)
 """The side of the person that the camera sees."""
@@ -57,9 +57,9 @@ at 0.85 and -0.85; this is 0.85 times the cosine of 45 degrees, so that each of 
 FACING = 0.4
 """How far head, knees, wrists and elbows must point to one side, in heights of the torso, to call it the front. The sum
 has peaks at 0.8 and -0.8; in the valley around 0 the images show either side."""
-FEET_SEEN, FEET_CUT = 124.0, 126.0
-"""Height of the lower ankle in pixels of 128; the median is 117. From the second on 9 images in 10 show no whole foot;
-below the first nearly all do; between them half do, so that nothing is said."""
+FEET_SEEN, FEET_CUT = 123.0, 125.0
+"""Height of the lower ankle in pixels of 128, the first 0; the median is 116. From the second on 9 images in 10 show no
+whole foot; below the first nearly all do; between them half do, so that nothing is said."""
 SAME_FOOT, TOGETHER, APART = 0.1, 0.3, 0.5
 """Distance of the ankles in lengths of a leg (hip to ankle). Below the first, a peak of its own, both ankles were often
 found on one foot, even of people in mid-stride; between the others images show either."""
@@ -67,22 +67,6 @@ found on one foot, even of people in mid-stride; between the others images show 
 _HEAD, _NECK = 0, 1
 _SHOULDERS, _ELBOWS, _WRISTS = [2, 5], [3, 6], [4, 7]  # right, left
 _HIPS, _KNEES, _ANKLES = [8, 11], [9, 12], [10, 13]
-
-
-def read(path: Path, pids: NDArray[np.int64]) -> tuple[Columns, Schema]:
-    """Labels of identities.
-
-    Args:
-        path: of market_attribute.mat.
-        pids: N, int64.
-
-    Returns:
-        The columns by attribute, N each, int64, -1 where unlabelled; and their schema.
-
-    Raises:
-        InputError: as `reidentify.data.attributes.read_identities`.
-    """
-    return read_identities(path, "market_attribute", FIELDS, pids), tuple(FIELDS)
 
 
 def derive(keypoints: NDArray[np.float32]) -> Columns:
@@ -141,7 +125,7 @@ def label(rows: Sightings, path: Path | None) -> tuple[Sightings, Schema]:
             most of its images show. Junk and distractors have none, for their joints are of no person.
         path: of market_attribute.mat; None: without attributes of identities.
     """
-    columns, schema = ({}, ()) if path is None else read(path, rows.pids)
+    columns, schema = ({}, ()) if path is None else read_identities(path, STRUCT, FIELDS, rows.pids)
     if rows.keypoints is not None:
         derived = derive(rows.keypoints)
         for attribute in DERIVED:
