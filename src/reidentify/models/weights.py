@@ -20,11 +20,15 @@ from reidentify import files
 from reidentify.errors import InputError, ReidentifyWarning, WeightsError
 from reidentify.hints import fits, words
 from reidentify.models.catalogue import ModelSettings
+from reidentify.models.pairs.settings import PairSettings
+from reidentify.models.pose_settings import PoseSettings
 from reidentify.values import Attribute
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 _ABOVE_0 = {"height", "width", "std", "scale", "embedding_dim", "parts", "clip", "frames"}
+_SETTINGS: dict[str, type] = {"embedding": ModelSettings, "pairs": PairSettings, "pose": PoseSettings}
+"""What describes the architecture of each kind of network."""
 
 
 def _check(kind: type, values: Mapping[str, Any], prefix: str = "") -> None:
@@ -106,6 +110,8 @@ class Card:
         attributes: what its attribute heads tell, as `Attribute` states it; empty without any.
         sha256: of the safetensors file.
         version: of reidentify.
+        kind: "embedding"; "pairs" for a network that compares two images, of which `embedding_dim` is the length of
+            its last hidden layer; or "pose" for one that finds joints, of which it is the number of pooled features.
     """
 
     name: str
@@ -125,10 +131,11 @@ class Card:
     attributes: list[dict[str, Any]] = field(default_factory=list)
     sha256: str = ""
     version: str = ""
+    kind: Literal["embedding", "pairs", "pose"] = "embedding"
 
     def __post_init__(self) -> None:
         _check(Card, vars(self))
-        _check(ModelSettings, self.architecture, "architecture.")
+        _check(_SETTINGS[self.kind], self.architecture, "architecture.")
         if self.clip > 1 and self.architecture.get("architecture", "video") != "video":
             raise InputError(f"clip: a network of architecture {self.architecture['architecture']} sees one image")
         for attribute in self.attributes:
