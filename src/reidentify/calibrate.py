@@ -10,15 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from reidentify import files
 from reidentify.data.benchmark import Benchmark
 from reidentify.data.benchmarks import bases
-from reidentify.embed import Model, Picture, weights_path
+from reidentify.embed import Model, Picture
 from reidentify.errors import InputError, ReidentifyWarning
 from reidentify.hints import fits
 from reidentify.models.weights import Card, card_path
 from reidentify.ranking.calibration import Calibration
+from reidentify.ranking.parts import pair_similarities
 from reidentify.values import Sightings
+from reidentify.zoo.locate import weights_path
 
 FPR = 1e-3
 """The false positive rate whose threshold a verdict states."""
@@ -29,7 +33,7 @@ class Verdict:
     """What a network says of two pictures.
 
     Args:
-        similarity: cosine similarity, -1 to 1.
+        similarity: cosine similarity, -1 to 1 (of the body parts that both show, where the network compares parts).
         probability: that they show one person, 0 to 1.
         prior: the probability before looking, on which it rests.
         same: whether the similarity reaches the threshold at a false positive rate of 1e-3.
@@ -131,6 +135,28 @@ def write_card(
     return path
 
 
+def calibration_of(card: Card) -> tuple[Calibration, bool, list[float]]:
+    """The calibration in a card, and the flip and the scales of the embeddings that it rests on.
+
+    Raises:
+        InputError: there is none, or it makes no sense.
+    """
+    if not card.calibration:
+        raise InputError(
+            f"{card.name} has no calibration, so its similarities are no probabilities: run `reidentify calibrate` on"
+            " people it was not trained on"
+        )
+    stated = dict(card.calibration)
+    # A card that states neither was written by a training, which embeds as the card says, at the input size.
+    flip, scales = stated.pop("flip", card.flip), stated.pop("scales", [1.0])
+    if not fits(flip, bool) or not fits(scales, list[float]):
+        raise InputError(
+            f"calibration: expected flip to be true or false and scales to be a list of numbers, got {flip!r} and"
+            f" {scales!r}: calibrate again"
+        )
+    return Calibration.from_dict(stated), flip, scales
+
+
 def verify(
     model: Model,
     first: Picture,
@@ -154,20 +180,7 @@ def verify(
         InputError: no calibration or one that makes no sense, or a prior that is not between 0 and 1.
         ImageError: a file cannot be read.
     """
-    if not model.card.calibration:
-        raise InputError(
-            f"{model.card.name} has no calibration, so its similarities are no probabilities: run `reidentify"
-            " calibrate` on people it was not trained on"
-        )
-    stated = dict(model.card.calibration)
-    # A card that states neither was written by a training, which embeds as the card says, at the input size.
-    fitted_flip, fitted_scales = stated.pop("flip", model.card.flip), stated.pop("scales", [1.0])
-    if not fits(fitted_flip, bool) or not fits(fitted_scales, list[float]):
-        raise InputError(
-            f"calibration: expected flip to be true or false and scales to be a list of numbers, got {fitted_flip!r}"
-            f" and {fitted_scales!r}: calibrate again"
-        )
-    calibration = Calibration.from_dict(stated)
+    calibration, fitted_flip, fitted_scales = calibration_of(model.card)
     flip, scales = fitted_flip if flip is None else flip, fitted_scales if scales is None else scales
     if flip != fitted_flip or sorted(scales) != sorted(fitted_scales):
         warnings.warn(
@@ -176,8 +189,8 @@ def verify(
             ReidentifyWarning,
             stacklevel=2,
         )
-    a, b = model.embed([first, second], flip=flip, scales=scales, **options)
-    similarity = float(a @ b)
+    both = model.embed_pictures([first, second], flip=flip, scales=scales, **options)
+    similarity = float(pair_similarities(both, np.array([0]), np.array([1]))[0])
     probability = float(calibration.probability(similarity, prior))
     return Verdict(similarity, probability, prior, similarity >= calibration.at(FPR).similarity, calibration)
 

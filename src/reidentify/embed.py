@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reidentify import zoo
 from reidentify.data.benchmark import Benchmark
 from reidentify.data.clips import dense, evenly
 from reidentify.data.console import tracked
-from reidentify.data.pixels import DecodedOnTheFly, Pixels, ahead, open_pixels, to_array
-from reidentify.errors import InputError, ReidentifyWarning, WeightsError
+from reidentify.data.keypoints import resized
+from reidentify.data.pixels import DecodedOnTheFly, Pictures, Pixels, Size, ahead, open_pixels
+from reidentify.errors import InputError, WeightsError
 from reidentify.models.catalogue import ModelSettings, build
 from reidentify.models.output import Output
 from reidentify.models.video import channels_last
+from reidentify.models.views import views
 from reidentify.models.weights import Card, Preprocessing, card_path, load_state, read_state
-from reidentify.values import Embeddings, Sightings
+from reidentify.ranking.distance import unit
+from reidentify.values import JUNK, Embeddings, Sightings
+from reidentify.zoo.locate import device_of, require_kind, weights_path
+
+if TYPE_CHECKING:
+    from reidentify.pose import PoseModel
+
+POSE = "pose-cpu"
+"""The shipped pose network that finds the joints of pictures which come without."""
 
 Picture: TypeAlias = "str | os.PathLike[str] | Image.Image | NDArray[np.uint8]"
-Run: TypeAlias = Callable[[Tensor, Tensor | None, Tensor | None], Output]
-"""Normalised images B x 3 x H x W, or clips B x T x 3 x H x W; cameras B; real frames B x T -> an Output."""
+Run: TypeAlias = Callable[[Tensor, Tensor | None, Tensor | None, Tensor | None], Output]
+"""Normalised images B x 3 x H x W, or clips B x T x 3 x H x W; cameras B; real frames B x T; joints B x 14 x 3 -> an
+Output."""
 
 
 class Model:
@@ -43,12 +51,15 @@ class Model:
 
     def __init__(self, run: Run, card: Card, device: torch.device, network: nn.Module | None = None) -> None:
         self._run, self.card, self.device, self.network = run, card, device, network
+        self._pose: PoseModel | None = None
 
     @staticmethod
     def of_network(network: nn.Module, card: Card, device: torch.device) -> Model:
         """A network on its device, in evaluation mode."""
 
-        def run(images: Tensor, camids: Tensor | None, valid: Tensor | None) -> Output:
+        def run(images: Tensor, camids: Tensor | None, valid: Tensor | None, keypoints: Tensor | None) -> Output:
+            if keypoints is not None:
+                return network(images, camids, keypoints)
             return network(images, camids) if valid is None else network(images, camids, valid)
 
         return Model(run, card, device, network)
@@ -67,6 +78,8 @@ class Model:
     ) -> NDArray[np.float32]:
         """Embed pictures of persons, one person each.
 
+        For a network that is guided by joints a pose network finds them.
+
         Args:
             images: one or many of: a path, a PIL image, or an array H x W x 3 uint8.
             channels: order of the channels in arrays; OpenCV gives "bgr". Files and PIL images have their own.
@@ -81,11 +94,25 @@ class Model:
             ImageError: a file cannot be read.
             InputError: an array has another shape or type.
         """
+        return self.embed_pictures(images, channels, flip, scales, batch_size, parts=False).vectors
+
+    def embed_pictures(
+        self,
+        images: Picture | Sequence[Picture],
+        channels: Literal["rgb", "bgr"] = "rgb",
+        flip: bool | None = None,
+        scales: Sequence[float] = (1.0,),
+        batch_size: int = 64,
+        parts: bool | None = None,
+    ) -> Embeddings:
+        """As `embed`, of people whom nobody knows (pid -1), and with `parts` as of `read`."""
         if channels not in ("rgb", "bgr"):
             raise InputError(f"channels must be rgb or bgr, got {channels!r}")
         many = list(images) if isinstance(images, (list, tuple)) else [images]
-        pixels = _Pictures(many, channels, self._size, self.card.preprocessing.interpolation)
-        return self._vectors(pixels, np.ones(len(many), np.int64), None, flip, scales, batch_size, progress=False)[0]
+        pixels = Pictures(many, channels, self._size, self.card.preprocessing.interpolation)
+        people, options = Sightings(np.full(len(many), JUNK)), (flip, scales, batch_size, False)
+        vectors, visibility, _ = self._vectors(pixels, people.lengths, None, None, self._parts(parts), *options)
+        return Embeddings(vectors, people, visibility)
 
     def embed_sightings(self, sightings: Sightings, **options: Any) -> Embeddings:
         """Embed every row; see `read` for the options."""
@@ -104,6 +131,7 @@ class Model:
         cache: bool = True,
         cameras: bool = True,
         progress: bool = True,
+        parts: bool | None = None,
     ) -> tuple[Embeddings, dict[str, NDArray[np.float32]]]:
         """Embed every row, and tell its attributes.
 
@@ -120,6 +148,8 @@ class Model:
             cameras: for a network with a camera embedding, these are the cameras it was trained on; without that, or
                 for a camera it does not know, nothing is added.
             progress: show progress bars.
+            parts: of a network of body parts, take the vectors of the parts and how visible each is, so that two rows
+                are compared by what both show; None: as `part_matching` of its card says.
 
         Returns:
             Vectors of unit length; and by attribute name the probability of each value, N x values, float32, where
@@ -136,8 +166,18 @@ class Model:
         camids = None
         if cameras and self.card.cameras and seen.camids is not None:
             camids = torch.from_numpy(camera_indices(seen.camids, self.card.cameras))
-        vectors, attributes = self._vectors(pixels, seen.lengths, camids, flip, scales, batch_size, progress)
-        return Embeddings(vectors, sightings), attributes
+        joints = joints_of(seen, size, progress) if self.wants_keypoints else None
+        options = camids, joints, self._parts(parts), flip, scales, batch_size, progress
+        vectors, visibility, attributes = self._vectors(pixels, seen.lengths, *options)
+        return Embeddings(vectors, sightings, visibility), attributes
+
+    @property
+    def wants_keypoints(self) -> bool:
+        """Whether the network is guided by joints."""
+        return bool(getattr(self.network, "wants_keypoints", False))
+
+    def _parts(self, asked: bool | None) -> bool:
+        return bool(self.card.architecture.get("part_matching", False)) if asked is None else asked
 
     @property
     def _size(self) -> tuple[int, int]:
@@ -148,11 +188,13 @@ class Model:
         pixels: Pixels,
         lengths: NDArray[np.int64],
         camids: Tensor | None,
+        joints: NDArray[np.float32] | None,
+        parts: bool,
         flip: bool | None,
         scales: Sequence[float],
         batch_size: int,
         progress: bool,
-    ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, dict[str, NDArray[np.float32]]]:
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
         if not scales or any(round(scale * min(self._size)) < 1 for scale in scales):
@@ -161,7 +203,11 @@ class Model:
         size = self.card.clip
         rows, frames, real = dense(lengths, size)
         weights = real.sum(1, keepdims=True).astype(np.float32)
-        out = np.zeros((len(lengths), self.card.embedding_dim), np.float32)
+        count = getattr(self.network, "body_parts", 0) if parts else 0
+        if parts and not count:
+            raise InputError(f"{self.card.name}: the network tells no body parts to compare")
+        out = np.zeros((len(lengths), max(1, count) * self.card.embedding_dim), np.float32)
+        visibility = np.zeros((len(lengths), count), np.float32)
         told = {a.name: np.zeros((len(lengths), len(a.values)), np.float32) for a in self.card.schema}
         chunks = [*_chunks(len(rows), max(1, batch_size // size))]
         decoded = ahead(lambda chunk: pixels.read(frames[chunk][real[chunk]]), chunks)
@@ -175,15 +221,23 @@ class Model:
                 clips = read.new_zeros(*valid.shape, *read.shape[1:])
                 clips[valid] = read
                 read = clips
-            vectors, attributes = self._describe(read, cameras, flip, scales, valid)
+            points = None if joints is None else torch.from_numpy(joints[frames[chunk, 0]]).to(self.device)
+            vectors, visible, attributes = self._describe(read, cameras, flip, scales, valid, points, parts)
+            if visible is not None:
+                np.add.at(visibility, owners, visible.cpu().numpy() * weights[chunk])
             np.add.at(out, owners, vectors.cpu().numpy() * weights[chunk])
             for name, probabilities in attributes.items():
                 np.add.at(told[name], owners, probabilities.cpu().numpy() * weights[chunk])
+        for name, values in told.items():
+            told[name] = np.asarray(values / lengths[:, None], np.float32)
+        if parts:  # a part that no frame shows stays 0
+            each = unit(out.reshape(visibility.size, self.card.embedding_dim)).reshape(out.shape)
+            return unit(each), np.clip(visibility / lengths[:, None], 0, 1).astype(np.float32), told
         if len(rows) > len(lengths):
             out /= np.linalg.norm(out, axis=1, keepdims=True)
         else:
             out /= weights
-        return out, {name: total / lengths[:, None] for name, total in told.items()}
+        return out, None, told
 
     def describe(
         self,
@@ -192,37 +246,58 @@ class Model:
         flip: bool = False,
         scales: Sequence[float] = (1.0,),
         valid: Tensor | None = None,
+        keypoints: Tensor | None = None,
     ) -> Tensor:
         """Embed RGB pixels, B x 3 x H x W or B x T x 3 x H x W uint8, on the model's device: B x D of unit length.
+
+        For a network that is guided by joints these are `keypoints`, B x 14 x 3 in pixels of the images; without them a
+        pose network finds them.
 
         The views (mirror image, enlargements) are added up first and scaled to unit length afterwards, for a network of
         stripes each stripe by itself (st-ReID's published test feature).
         """
-        return self._describe(images, camids, flip, scales, valid)[0]
+        return self._describe(images, camids, flip, scales, valid, keypoints, False)[0]
 
     @torch.inference_mode()
     def _describe(
-        self, images: Tensor, camids: Tensor | None, flip: bool, scales: Sequence[float], valid: Tensor | None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        views: list[Output] = []
-        for scale in scales:
-            shown = images
-            if scale != 1.0:
-                size = [round(n * scale) for n in images.shape[-2:]]
-                flat = images.reshape(-1, *images.shape[-3:]).float()
-                resized = F.interpolate(flat, size, mode="bilinear", antialias=True, align_corners=False)
-                shown = resized.round().clamp(0, 255).to(torch.uint8).reshape(*images.shape[:-2], *size)
-            ready = self.card.preprocessing.apply(shown)
-            views += [self._run(view, camids, valid) for view in ([ready, ready.flip(-1)] if flip else [ready])]
-        parts = getattr(self.network, "num_parts", 1)
-        raw = [o.embedding if o.parts is None else o.parts.flatten(1) for o in views]
-        total = torch.stack([vectors.float() for vectors in raw]).sum(0).unflatten(1, (parts, -1))
-        vectors = F.normalize(F.normalize(total, dim=2).flatten(1), dim=1)
+        self,
+        images: Tensor,
+        camids: Tensor | None,
+        flip: bool,
+        scales: Sequence[float],
+        valid: Tensor | None,
+        keypoints: Tensor | None,
+        parts: bool,
+    ) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
+        """Vectors of B rows and attributes; of parts also their visibility, B x P, which is the length of each."""
+        if self.wants_keypoints and keypoints is None:
+            keypoints = self.find_joints(images)
+        shown: list[Output] = []
+        for view, joints in views(images, keypoints, flip, scales):
+            shown.append(self._run(self.card.preprocessing.apply(view), camids, valid, joints))
         told = {
-            a.name: torch.stack([self._probabilities(o.attributes[a.name].float()) for o in views]).mean(0)
+            a.name: torch.stack([self._probabilities(o.attributes[a.name].float()) for o in shown]).mean(0)
             for a in self.card.schema
         }
-        return vectors, told
+        if parts:
+            seen = [(o.parts, o.visibility) for o in shown if o.parts is not None and o.visibility is not None]
+            weighted = [F.normalize(p.float(), dim=2) * v.float()[..., None] for p, v in seen]
+            visible = torch.stack([v.float() for _, v in seen]).mean(0)
+            vectors = F.normalize(torch.stack(weighted).sum(0), dim=2) * visible[..., None]
+            return vectors.flatten(1), visible, told
+        stripes = getattr(self.network, "num_parts", 1)
+        raw = [o.embedding if stripes == 1 or o.parts is None else o.parts.flatten(1) for o in shown]
+        total = torch.stack([vectors.float() for vectors in raw]).sum(0).unflatten(1, (stripes, -1))
+        return F.normalize(F.normalize(total, dim=2).flatten(1), dim=1), None, told
+
+    def find_joints(self, images: Tensor) -> Tensor:
+        """The joints of RGB pixels, B x 3 x H x W uint8, found by the package's pose network: B x 14 x 3."""
+        from reidentify.pose import load_pose
+
+        if self._pose is None:
+            self._pose = load_pose(POSE, self.device)
+        pictures = list(images.permute(0, 2, 3, 1).cpu().numpy())
+        return torch.from_numpy(self._pose.find(pictures)).to(images.device)
 
     def _probabilities(self, logits: Tensor) -> Tensor:
         """Of the values of one attribute, B x values, by the loss that its head was trained with."""
@@ -270,11 +345,15 @@ def load(
     """
     path = weights_path(weights)
     if path.suffix.lower() in (".onnx", ".xml"):
-        return _foreign(path, preprocessing, None if device is None else str(device))
-    where = _device(device)
+        from reidentify.models.foreign import open_foreign
+
+        foreign, card = open_foreign(path, preprocessing, None if device is None else str(device))
+        return Model(lambda images, *_: Output(torch.as_tensor(foreign(images))), card, torch.device("cpu"))
+    where = device_of(device)
     if preprocessing is not None:
         raise InputError(f"{path}: preprocessing is for foreign networks; these weights have theirs in their card")
     card = Card.read(card_path(path))
+    require_kind(card, "embedding", path)
     try:
         settings = ModelSettings(**card.architecture)
     except TypeError as error:
@@ -288,84 +367,20 @@ def load(
     return Model.of_network(channels_last(network.eval().to(where)), card, where)
 
 
-def weights_path(weights: str | os.PathLike[str]) -> Path:
-    """The file of weights that are named as `load` takes them.
+def joints_of(sightings: Sightings, size: Size, progress: bool = True) -> NDArray[np.float32]:
+    """The joints of every frame in pixels of the resized images, F x 14 x 3, float32, as `data.keypoints.resized`.
 
-    Raises:
-        WeightsError: there is none.
+    Where a data set has none, the package's pose network finds them, and a line says so.
     """
-    path = Path(weights)
-    path = path / "weights.safetensors" if path.is_dir() else path
-    if path.is_file() or path.suffix.lower() in (".onnx", ".xml"):
-        return path
-    shipped = zoo.path(os.fspath(weights))
-    if shipped is None:
-        known = ", ".join(zoo.names())
-        raise WeightsError(f"{os.fspath(weights)}: no such file, and no shipped weights have that name ({known})")
-    return shipped
+    from reidentify.pose import with_joints
 
-
-def _device(name: str | torch.device | None) -> torch.device:
-    """A device that can be used here."""
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.zeros(1, device=device).cpu()
-    except (RuntimeError, NotImplementedError, AssertionError) as error:
-        raise InputError(f"device {name}: {str(error).splitlines()[0]}") from None
-    return device
-
-
-def _foreign(path: Path, preprocessing: Preprocessing | None, device: str | None) -> Model:
-    from reidentify.models.foreign import ForeignNetwork
-
-    card = Card.read(card_path(path)) if preprocessing is None and card_path(path).exists() else None
-    stated = preprocessing or (card.preprocessing if card else None)
-    network = ForeignNetwork(path, device, size=(stated.height, stated.width) if stated else None)
-    height, width = network.size
-    if stated is None:
-        stated = Preprocessing(height, width)
-        warnings.warn(
-            f"{path.name} comes without a card: taking RGB, ImageNet mean and standard deviation, {height}x{width} from"
-            " the graph, no flip",
-            ReidentifyWarning,
-            stacklevel=3,
-        )
-    if card is None:
-        probe = network(torch.zeros(1, 3, height, width))
-        card = Card(path.stem, {}, stated, int(probe.shape[1]), "unknown", "unknown")
-    return Model(lambda images, _, __: Output(torch.as_tensor(network(images))), card, torch.device("cpu"))
+    return resized(with_joints(sightings, POSE, progress), size, progress)
 
 
 def camera_indices(camids: NDArray[np.int64], cameras: Sequence[int]) -> NDArray[np.int64]:
     """The place of each camera among `cameras`, -1 for one that is not there. N, int64."""
     places = {camera: place for place, camera in enumerate(cameras)}
     return np.array([places.get(camera, -1) for camera in camids.tolist()], np.int64)
-
-
-class _Pictures:
-    """Pictures in memory or in files, read on demand."""
-
-    def __init__(self, pictures: list[Any], channels: str, size: tuple[int, int], interpolation: str) -> None:
-        self.pictures, self.channels, self.size, self.interpolation = pictures, channels, size, interpolation
-
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-    def read(self, indices: ArrayLike) -> NDArray[np.uint8]:
-        return np.stack([self._one(self.pictures[i]) for i in np.atleast_1d(np.asarray(indices))])
-
-    def _one(self, picture: Any) -> NDArray[np.uint8]:
-        if isinstance(picture, (str, os.PathLike)):
-            return DecodedOnTheFly([os.fspath(picture)], self.size, self.interpolation).read([0])[0]
-        if isinstance(picture, np.ndarray):
-            if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
-                got = " x ".join(map(str, picture.shape))
-                raise InputError(f"an image array must be H x W x 3 uint8, got {got} {picture.dtype}")
-            rgb = picture if self.channels == "rgb" else picture[:, :, ::-1]
-            picture = Image.fromarray(np.ascontiguousarray(rgb))
-        if not isinstance(picture, Image.Image):
-            raise InputError(f"an image must be a path, a PIL image or an array, got {type(picture).__name__}")
-        return to_array(picture, self.size, self.interpolation)
 
 
 def _chunks(count: int, size: int) -> Iterator[NDArray[np.int64]]:

@@ -1,10 +1,10 @@
-"""The few values that flow through the package: Sightings with their attributes, Embeddings and Batch."""
+"""The few values that flow through the package without torch: Sightings with their attributes, and Embeddings."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
@@ -16,7 +16,6 @@ from reidentify.files import cells, naming, read_parquet, write_parquet
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import torch
 
 Index: TypeAlias = "slice | Sequence[int] | NDArray[Any]"
 
@@ -285,13 +284,18 @@ class Embeddings:
     Args:
         vectors: N x D, float32, finite.
         sightings: the N rows they belong to.
+        visibility: N x P, float32, from 0 to 1: how much of each of P body parts is seen, where the vectors are those
+            of the parts side by side, D / P numbers each. Part 0 is the whole picture. Two rows are then compared by
+            the parts that both show (`ranking.parts`). None: a vector describes its row as a whole.
 
     Raises:
-        InputError: another number of rows, or a vector with NaN or infinity (its row is named).
+        InputError: another number of rows, a vector with NaN or infinity (its row is named), or a visibility outside 0
+            to 1 or of a number of parts that does not divide D.
     """
 
     vectors: NDArray[np.float32]
     sightings: Sightings
+    visibility: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         vectors = _column("vectors", self.vectors, np.float32, (len(self.sightings), None))
@@ -303,33 +307,53 @@ class Embeddings:
             where = "" if files is None else f" ({files[self.sightings.offsets[row]]})"
             raise InputError(f"vectors: {int(bad.sum())} rows hold NaN or infinity, the first is row {row}{where}")
         object.__setattr__(self, "vectors", vectors)
+        visibility = _column("visibility", self.visibility, np.float32, (len(self.sightings), None))
+        if visibility is not None:
+            parts = visibility.shape[1]
+            if not parts or vectors.shape[1] % parts:
+                raise InputError(
+                    f"visibility: vectors of {vectors.shape[1]} numbers are not {parts} parts side by side"
+                )
+            if not ((visibility >= 0) & (visibility <= 1)).all():
+                raise InputError("visibility: expected numbers from 0 (unseen) to 1")
+        object.__setattr__(self, "visibility", visibility)
 
     def __len__(self) -> int:
         return len(self.vectors)
 
     def __repr__(self) -> str:
-        return f"Embeddings({len(self)} x {self.vectors.shape[1]}, {self.sightings!r})"
+        parts = "" if self.visibility is None else f" in {self.visibility.shape[1]} parts"
+        return f"Embeddings({len(self)} x {self.vectors.shape[1]}{parts}, {self.sightings!r})"
 
     def __getitem__(self, index: Index) -> Embeddings:
         """The rows chosen by a mask, a slice or integers."""
         rows = _chosen(index, len(self))
-        return Embeddings(self.vectors[rows], self.sightings[rows])
+        visibility = None if self.visibility is None else self.visibility[rows]
+        return Embeddings(self.vectors[rows], self.sightings[rows], visibility)
 
     @staticmethod
     def concat(parts: Sequence[Embeddings]) -> Embeddings:
-        """The rows of `parts` one after another; InputError if their widths differ."""
+        """The rows of `parts` one after another; InputError if their widths or their body parts differ."""
         if len({part.vectors.shape[1] for part in parts}) > 1:
             widths = ", ".join(str(part.vectors.shape[1]) for part in parts)
             raise InputError(f"vectors of different widths cannot be joined: {widths}")
+        visible = [part.visibility for part in parts if part.visibility is not None]
+        if len(visible) not in (0, len(parts)) or len({one.shape[1] for one in visible}) > 1:
+            raise InputError("embeddings of different body parts, or with parts and without, cannot be joined")
         sightings = Sightings.concat([part.sightings for part in parts])
-        return Embeddings(np.concatenate([part.vectors for part in parts]), sightings)
+        visibility = np.concatenate(visible) if visible else None
+        return Embeddings(np.concatenate([part.vectors for part in parts]), sightings, visibility)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write Parquet: the columns of the sightings and a fixed-size list `vector`."""
+        """Write Parquet: the columns of the sightings, and `vector` and any `visibility` as fixed-size lists."""
         import pyarrow as pa
 
-        column = pa.FixedSizeListArray.from_arrays(pa.array(self.vectors.reshape(-1)), self.vectors.shape[1])
-        write_parquet(self.sightings.to_table().append_column("vector", column), path)
+        table = self.sightings.to_table()
+        for name, values in (("vector", self.vectors), ("visibility", self.visibility)):
+            if values is not None:
+                lists = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+                table = table.append_column(name, lists)
+        write_parquet(table, path)
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Embeddings:
@@ -338,91 +362,24 @@ class Embeddings:
         Raises:
             InputError: as `Sightings.load`, or there are no vectors of one length in a column vector.
         """
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         table = read_parquet(path)
         with naming(path):
             if "vector" not in table.column_names:
                 raise InputError(f"expected a column vector; it has {', '.join(table.column_names)}")
-            column = table["vector"].combine_chunks()
-            if not (pa.types.is_fixed_size_list(column.type) or pa.types.is_list(column.type)):
-                raise InputError(f"expected vector to hold a list of numbers per row, it holds {column.type}")
-            numbers = cells("vector", column, np.float32, lists=True)
-            widths = pc.list_value_length(column).unique().to_pylist()
-            if len(widths) > 1:
-                raise InputError(f"expected vectors of one length, found {', '.join(map(str, widths))}")
-            return Embeddings(numbers.reshape(len(column), *widths or [0]), Sightings.from_table(table))
+            visibility = _lists(table, "visibility") if "visibility" in table.column_names else None
+            return Embeddings(_lists(table, "vector"), Sightings.from_table(table), visibility)
 
 
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """What a training step sees: B rows of T frames each (T = 1 for images).
+def _lists(table: pa.Table, name: str) -> NDArray[np.float32]:
+    """A column of lists of one length as a matrix."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
-    Args:
-        pixels: B x T x 3 x H x W, RGB; uint8 from 0 to 255, or floating point from 0 to 1.
-        labels: B, int64. Class index among the training identities.
-        valid: B x T, bool. False where a frame is padding. None: all are real.
-        camids: B, int64.
-        sources: B, int64. Index of the data set each row comes from.
-        times: B x T, float64, seconds.
-        keypoints: B x T x J x 3: x, y in pixels of `pixels`, and visibility.
-        masks: B x T x H x W, person masks from 0 to 1.
-        attributes: B x A, int64, the value of each attribute in the order of a schema; -1 where unlabelled.
-
-    Raises:
-        InputError: a shape differs from the stated one.
-    """
-
-    pixels: torch.Tensor
-    labels: torch.Tensor
-    valid: torch.Tensor | None = None
-    camids: torch.Tensor | None = None
-    sources: torch.Tensor | None = None
-    times: torch.Tensor | None = None
-    keypoints: torch.Tensor | None = None
-    masks: torch.Tensor | None = None
-    attributes: torch.Tensor | None = None
-
-    def __post_init__(self) -> None:
-        shape = tuple(self.pixels.shape)
-        if len(shape) != 5 or shape[2] != 3:
-            raise InputError(f"pixels: expected B x T x 3 x H x W, got {' x '.join(map(str, shape))}")
-        b, t, _, h, w = shape
-        expected = {
-            "labels": (b,), "valid": (b, t), "camids": (b,), "sources": (b,), "times": (b, t), "masks": (b, t, h, w)
-        }  # fmt: skip
-        for name, want in expected.items():
-            value = getattr(self, name)
-            if value is not None and tuple(value.shape) != want:
-                raise InputError(f"{name}: expected shape {want}, got {tuple(value.shape)}")
-        if self.attributes is not None and (self.attributes.ndim != 2 or len(self.attributes) != b):
-            raise InputError(f"attributes: expected shape ({b}, A), got {tuple(self.attributes.shape)}")
-        if self.keypoints is not None:
-            got = tuple(self.keypoints.shape)
-            if len(got) != 4 or got[:2] != (b, t) or got[3] != 3:
-                raise InputError(f"keypoints: expected shape ({b}, {t}, J, 3), got {got}")
-
-    def __len__(self) -> int:
-        return int(self.pixels.shape[0])
-
-    def _present(self) -> Iterator[tuple[str, torch.Tensor]]:
-        for field in dataclasses.fields(self):
-            if (value := getattr(self, field.name)) is not None:
-                yield field.name, value
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
-        """The same batch on another device."""
-        return Batch(**{k: v.to(device, non_blocking=non_blocking) for k, v in self._present()})
-
-    def pin_memory(self) -> Batch:
-        """The same batch in page-locked memory, from where it goes to a GPU while that computes."""
-        return Batch(**{k: v.pin_memory() for k, v in self._present()})
-
-    def __getitem__(self, index: Any) -> Batch:
-        """The rows chosen by a mask, a slice or integers."""
-        return Batch(**{k: v[index] for k, v in self._present()})
-
-    def replace(self, **columns: Any) -> Batch:
-        """A copy with some columns exchanged."""
-        return dataclasses.replace(self, **columns)
+    column = table[name].combine_chunks()
+    if not (pa.types.is_fixed_size_list(column.type) or pa.types.is_list(column.type)):
+        raise InputError(f"expected {name} to hold a list of numbers per row, it holds {column.type}")
+    numbers = cells(name, column, np.float32, lists=True)
+    widths = pc.list_value_length(column).unique().to_pylist()
+    if len(widths) > 1:
+        raise InputError(f"expected {name} to have lists of one length, found {', '.join(map(str, widths))}")
+    return numbers.reshape(len(column), *widths or [0])

@@ -34,16 +34,38 @@ class Backbone(nn.Module):
         super().__init__()
         self.network = network
         self.num_features = int(cast(Any, network).num_features)
+        self.last = nn.Identity()  # sees the last maps whichever way they are asked for
 
     def forward(self, images: Tensor) -> Tensor:
-        features = cast(Any, self.network).forward_features(images)
+        return self._as_map(cast(Any, self.network).forward_features(images), images)
+
+    def stages(self, images: Tensor) -> list[Tensor]:
+        """The maps after each stage (each block of a transformer), fine to coarse; the last are those of `forward`.
+
+        Raises:
+            InputError: timm does not tell them for this network.
+        """
+        if not hasattr(self.network, "forward_intermediates"):
+            raise InputError(f"timm tells no maps of the stages of {type(self.network).__name__}; use another backbone")
+        last, stages = cast(Any, self.network).forward_intermediates(images)
+        return [*stages[:-1], self._as_map(last, images)]
+
+    def probe_stages(self) -> tuple[int, list[torch.Size]]:
+        """The height of a blank image, and the shapes of the maps of its `stages`."""
+        images, training = torch.zeros(1, 3, *_blank(self)), self.training
+        with torch.no_grad():
+            shapes = [maps.shape for maps in self.eval().stages(images)]
+        self.train(training)
+        return images.shape[2], shapes
+
+    def _as_map(self, features: Tensor, images: Tensor) -> Tensor:
         if features.ndim == 3:
             tokens = features[:, getattr(self.network, "num_prefix_tokens", 0) :]
             rows, columns = cast(Any, self.network).patch_embed.dynamic_feat_size(images.shape[-2:])
-            return tokens.transpose(1, 2).reshape(len(images), -1, rows, columns)
-        if features.shape[1] != self.num_features:  # Swin and its kin return B x h x w x C
-            return features.permute(0, 3, 1, 2)
-        return features
+            features = tokens.transpose(1, 2).reshape(len(images), -1, rows, columns)
+        elif features.shape[1] != self.num_features:  # Swin and its kin return B x h x w x C
+            features = features.permute(0, 3, 1, 2)
+        return self.last(features)
 
 
 def timm_backbone(name: str, pretrained: bool = False, last_stride: int = 1, **settings: Any) -> Backbone:
@@ -167,12 +189,16 @@ def _drop_unused(backbone: Backbone) -> None:
     backbone.zero_grad(set_to_none=True)
 
 
+def _blank(backbone: Backbone) -> tuple[int, int]:
+    """Height and width of an image that the network takes."""
+    return getattr(getattr(backbone.network, "patch_embed", None), "img_size", None) or (128, 128)
+
+
 def _probe(backbone: Backbone, grad: bool = False) -> torch.Size:
     """Height and width of the feature map of one blank image, in evaluation mode."""
-    size = getattr(getattr(backbone.network, "patch_embed", None), "img_size", None) or (128, 128)
     training = backbone.training
     with torch.set_grad_enabled(grad):
-        maps = backbone.eval()(torch.zeros(1, 3, *size))
+        maps = backbone.eval()(torch.zeros(1, 3, *_blank(backbone)))
         if grad:
             maps.sum().backward()
     backbone.train(training)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, cast
@@ -12,19 +14,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reidentify.errors import InputError
+from reidentify.errors import InputError, ReidentifyWarning
+from reidentify.models.weights import Card, Preprocessing, card_path
 
 Images = TypeVar("Images", NDArray[np.float32], Tensor)
 
 
-class ForeignNetwork:
-    """An ONNX (`.onnx`) or OpenVINO (`.xml` with its `.bin`) network that maps images to embeddings.
+class Graph:
+    """An ONNX (`.onnx`) or OpenVINO (`.xml` with its `.bin`) network whose one input is images.
 
     The graph decides the size and the layout of its input. A graph for a fixed number of images is run as often as
     needed, its last run filled up with copies of the last image; a graph for any number gets all images in one run.
-
-    The embedding is the output called `output`, else the first output that is one vector per image: of rank 2, or of
-    a higher rank whose further sides are all 1.
 
     Args:
         path: the file.
@@ -32,17 +32,15 @@ class ForeignNetwork:
             None: the CPU.
         size: H, W of the images, for a graph that leaves them open; it must agree with a graph that does not.
         layout: "NCHW" or "NHWC", for a graph whose shape does not tell where its 3 channels are.
-        output: name of the output to take.
         threads: for each run; None: as many as this process may use.
 
     Attributes:
         size: H, W.
         layout: "NCHW" or "NHWC".
         batch: images per run; None: any number.
-        output: name of the output taken.
 
     Raises:
-        InputError: no such file, not a network, its runtime is not installed, or its input or output is no such thing.
+        InputError: no such file, not a network, its runtime is not installed, or its input is no such thing.
     """
 
     def __init__(
@@ -52,7 +50,6 @@ class ForeignNetwork:
         *,
         size: tuple[int, int] | None = None,
         layout: Literal["NCHW", "NHWC"] | None = None,
-        output: str | None = None,
         threads: int | None = None,
     ) -> None:
         self.path = Path(path)
@@ -70,10 +67,78 @@ class ForeignNetwork:
         self.layout = _layout(path, port, layout)
         self.batch = port.shape[0]
         self.size = _image_size(path, port.shape[2:] if self.layout == "NCHW" else port.shape[1:3], size)
-        self.output = _choose(path, self._runtime.outputs, output)
 
     def __repr__(self) -> str:
-        return f"ForeignNetwork({self.path}, size={self.size}, layout={self.layout}, batch={self.batch})"
+        return f"{type(self).__name__}({self.path}, size={self.size}, layout={self.layout}, batch={self.batch})"
+
+    def run(self, images: NDArray[Any] | Tensor, outputs: Sequence[str]) -> list[NDArray[np.float32]]:
+        """Some outputs of images.
+
+        Args:
+            images: B x 3 x H x W, floating point, H and W as in `size`, normalised as the network was trained.
+            outputs: their names in the graph.
+
+        Returns:
+            Each output for B images, float32.
+
+        Raises:
+            InputError: the images have another shape, or the network fails on them or returns something for another
+                number of images.
+        """
+        pixels = images.detach().cpu().float().numpy() if isinstance(images, Tensor) else np.asarray(images)
+        if len(pixels) == 0 or pixels.shape[1:] != (3, *self.size):
+            expected, got = " x ".join(map(str, (3, *self.size))), " x ".join(map(str, pixels.shape))
+            raise InputError(f"{self.path}: expected images of B x {expected} with B at least 1, got {got}")
+        if self.layout == "NHWC":
+            pixels = pixels.transpose(0, 2, 3, 1)
+        step = self.batch or len(pixels)
+        runs = [self._once(pixels[i : i + step], step, outputs) for i in range(0, len(pixels), step)]
+        return [np.concatenate(found).astype(np.float32) for found in zip(*runs)]
+
+    def _once(self, pixels: NDArray[Any], step: int, outputs: Sequence[str]) -> list[NDArray[Any]]:
+        """One run, of up to `step` images."""
+        n = len(pixels)
+        full = np.concatenate([pixels, np.repeat(pixels[-1:], step - n, axis=0)]) if n < step else pixels
+        try:
+            found = self._runtime.run(np.ascontiguousarray(full, dtype=self._dtype), outputs)
+        except Exception as error:  # the runtimes raise classes of their own, without a common base
+            raise InputError(f"{self.path}: fails on images of {self.size}: {_first_line(error)}") from error
+        for name, values in zip(outputs, found):
+            if values.ndim < 2 or len(values) != step:
+                got = " x ".join(map(str, values.shape))
+                raise InputError(f"{self.path}: expected a vector for each of {step} images from {name}, got {got}")
+        return [values[:n] for values in found]
+
+
+class ForeignNetwork(Graph):
+    """A network made elsewhere that maps images to embeddings.
+
+    The embedding is the output called `output`, else the first output that is one vector per image: of rank 2, or of
+    a higher rank whose further sides are all 1.
+
+    Args:
+        path, device, size, layout, threads: as of `Graph`.
+        output: name of the output to take.
+
+    Attributes:
+        output: name of the output taken.
+
+    Raises:
+        InputError: as `Graph`, or its output is no such thing.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        device: str | None = None,
+        *,
+        size: tuple[int, int] | None = None,
+        layout: Literal["NCHW", "NHWC"] | None = None,
+        output: str | None = None,
+        threads: int | None = None,
+    ) -> None:
+        super().__init__(path, device, size=size, layout=layout, threads=threads)
+        self.output = _choose(path, self._runtime.outputs, output)
 
     def __call__(self, images: Images) -> Images:
         """Embed images.
@@ -87,28 +152,14 @@ class ForeignNetwork:
         Raises:
             InputError: the images have another shape, or the network fails on them or returns no vectors.
         """
-        pixels = images.detach().cpu().float().numpy() if isinstance(images, Tensor) else np.asarray(images)
-        if len(pixels) == 0 or pixels.shape[1:] != (3, *self.size):
-            expected, got = " x ".join(map(str, (3, *self.size))), " x ".join(map(str, pixels.shape))
-            raise InputError(f"{self.path}: expected images of B x {expected} with B at least 1, got {got}")
-        if self.layout == "NHWC":
-            pixels = pixels.transpose(0, 2, 3, 1)
-        step = self.batch or len(pixels)
-        vectors = np.concatenate([self._embed(pixels[i : i + step], step) for i in range(0, len(pixels), step)])
+        (found,) = self.run(images, [self.output])
+        if found.size != len(found) * found.shape[1]:
+            got = " x ".join(map(str, found.shape))
+            raise InputError(
+                f"{self.path}: expected a vector for each of {len(found)} images from {self.output}, got {got}"
+            )
+        vectors = found.reshape(len(found), -1)
         return torch.from_numpy(vectors) if isinstance(images, Tensor) else vectors
-
-    def _embed(self, pixels: NDArray[Any], step: int) -> NDArray[np.float32]:
-        """One run, of up to `step` images."""
-        n = len(pixels)
-        full = np.concatenate([pixels, np.repeat(pixels[-1:], step - n, axis=0)]) if n < step else pixels
-        try:
-            vectors = self._runtime.run(np.ascontiguousarray(full, dtype=self._dtype), self.output)
-        except Exception as error:  # the runtimes raise classes of their own, without a common base
-            raise InputError(f"{self.path}: fails on images of {self.size}: {_first_line(error)}") from error
-        if len(vectors) != step or vectors.size != step * vectors.shape[1 if vectors.ndim > 1 else 0]:
-            got = " x ".join(map(str, vectors.shape))
-            raise InputError(f"{self.path}: expected a vector for each of {step} images from {self.output}, got {got}")
-        return vectors[:n].reshape(n, -1).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -150,7 +201,7 @@ class _Runtime(Protocol):
     inputs: list[_Port]
     outputs: list[_Port]
 
-    def run(self, images: NDArray[Any], output: str) -> NDArray[Any]: ...
+    def run(self, images: NDArray[Any], outputs: Sequence[str]) -> list[NDArray[Any]]: ...
 
 
 _FATAL = 4  # of onnxruntime's severities
@@ -186,8 +237,8 @@ class _OnnxRuntime:
         shape = tuple(n if isinstance(n, int) and n > 0 else None for n in port.shape)
         return _Port(port.name, shape, _DTYPES.get(port.type.removeprefix("tensor(").removesuffix(")")))
 
-    def run(self, images: NDArray[Any], output: str) -> NDArray[Any]:
-        return np.asarray(self._session.run([output], {self.inputs[0].name: images})[0])
+    def run(self, images: NDArray[Any], outputs: Sequence[str]) -> list[NDArray[Any]]:
+        return [np.asarray(v) for v in self._session.run(list(outputs), {self.inputs[0].name: images})]
 
 
 class _OpenVino:
@@ -223,9 +274,9 @@ class _OpenVino:
             names[0] if names else port.node.get_friendly_name(), sides, _DTYPES.get(port.element_type.to_string())
         )
 
-    def run(self, images: NDArray[Any], output: str) -> NDArray[Any]:
-        index = [p.name for p in self.outputs].index(output)
-        return np.asarray(self._model(images)[index])
+    def run(self, images: NDArray[Any], outputs: Sequence[str]) -> list[NDArray[Any]]:
+        found, names = self._model(images), [p.name for p in self.outputs]
+        return [np.array(found[names.index(name)]) for name in outputs]
 
 
 _RUNTIMES: dict[str, type[_OnnxRuntime] | type[_OpenVino]] = {".onnx": _OnnxRuntime, ".xml": _OpenVino}
@@ -281,3 +332,23 @@ def _listed(ports: list[_Port]) -> str:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def open_foreign(path: Path, preprocessing: Preprocessing | None, device: str | None) -> tuple[ForeignNetwork, Card]:
+    """A foreign network with its card, or with one that is made up from what is known of it; see `embed.load`."""
+    card = Card.read(card_path(path)) if preprocessing is None and card_path(path).exists() else None
+    stated = preprocessing or (card.preprocessing if card else None)
+    network = ForeignNetwork(path, device, size=(stated.height, stated.width) if stated else None)
+    height, width = network.size
+    if stated is None:
+        stated = Preprocessing(height, width)
+        warnings.warn(
+            f"{path.name} comes without a card: taking RGB, ImageNet mean and standard deviation, {height}x{width} from"
+            " the graph, no flip",
+            ReidentifyWarning,
+            stacklevel=3,
+        )
+    if card is None:
+        probe = network(torch.zeros(1, 3, height, width))
+        card = Card(path.stem, {}, stated, int(probe.shape[1]), "unknown", "unknown")
+    return network, card

@@ -186,6 +186,16 @@ class OSNet(nn.Module):
         """The last convolutional maps. B x 3 x H x W -> B x C x H/16 x W/16."""
         return self.conv5(self.conv4(self.conv3(self.conv2(self.maxpool(self.conv1(images))))))
 
+    def forward_intermediates(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The last maps, and those of the stages conv2 to conv5 before each halves them: strides 4, 8, 16 and 16."""
+        maps, stages = self.maxpool(self.conv1(images)), []
+        for stage in (self.conv2, self.conv3, self.conv4):
+            blocks = stage[:2](maps)
+            stages.append(blocks)
+            maps = stage[2:](blocks)
+        last = self.conv5(maps)
+        return last, [*stages, last]
+
     def features(self, images: Tensor) -> Tensor:
         """The feature before a BN neck. B x 3 x H x W -> B x D."""
         pooled = self.forward_features(images).mean((2, 3))

@@ -14,9 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from reidentify.errors import InputError
 from reidentify.hints import fits, words
-from reidentify.ranking.distance import DotProduct, as_array, blocks
+from reidentify.ranking.distance import as_array, blocks
 from reidentify.ranking.logistic import Bin, Judged, PairsByFold, logistic, probability, similarities
 from reidentify.ranking.matches import UNKNOWN
+from reidentify.ranking.parts import appearance
 from reidentify.ranking.verify import Verification
 from reidentify.values import DISTRACTOR, Embeddings
 
@@ -100,7 +101,7 @@ class Calibration:
         cameras = alone if cameras is None else np.where(cameras == UNKNOWN, alone, cameras)
         views = np.unique(np.stack([pids, cameras]), axis=1)[0]
         pairs = PairsByFold(pids, views[1:][views[1:] == views[:-1]], seed)
-        scorer = DotProduct(held_out.vectors, held_out.vectors)
+        scorer = appearance(held_out, held_out)
         for rows in blocks(len(pids), len(pids)):
             rest = slice(rows.start, len(pids))
             first, second = np.nonzero(np.triu(cameras[rows, None] != cameras[rest], 1))

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from reidentify.errors import InputError
 from reidentify.ranking.cascade import Cascade
-from reidentify.ranking.distance import DotProduct, Scorer, blocks, nearest, on_device
+from reidentify.ranking.distance import Scorer, blocks, nearest, on_device
 from reidentify.ranking.matches import UNKNOWN, Matches, match, same_picture
 from reidentify.ranking.metrics import Ranking
+from reidentify.ranking.parts import appearance
 from reidentify.ranking.protocol import MARKET1501, NO_CAMERAS, Protocol
 from reidentify.ranking.results import Result
 from reidentify.values import Embeddings, Sightings
@@ -63,7 +64,8 @@ def evaluate(
     path) is never an answer.
 
     Args:
-        query, gallery: Embeddings, compared by cosine distance; with a `scorer`, their Sightings are enough.
+        query, gallery: Embeddings, compared by cosine distance, or by the body parts that both show where they tell the
+            visibility of these (`ranking.parts`); with a `scorer`, their Sightings are enough.
         protocol: the rule. None: `MARKET1501` where both sides know cameras, else `NO_CAMERAS`; `Result.rule` says
             which in words.
         scorer: what measures the distances instead; its rows are those of `query` and `gallery`.
@@ -161,15 +163,19 @@ def _embedding_scorer(
     if rerank is None:
         if spacetime is not None:
             return spacetime.scorer(query, gallery, device)
-        return DotProduct(query.vectors, gallery.vectors, device=device)
-    if spacetime is None:
+        return appearance(query, gallery, device)
+    if spacetime is None and query.visibility is None and gallery.visibility is None:
         sides = query.vectors, gallery.vectors
         if device is None:
             return rerank.of_vectors(*sides, progress=progress)
         first, second = (on_device(device, side) for side in sides)
         return rerank.of_vectors(first, second, progress=progress)
     everyone = Embeddings.concat([query, gallery])
-    return rerank.of_scorer(spacetime.scorer(everyone, everyone, device), len(query), len(gallery), progress=progress)
+    if spacetime is None:
+        scorer = appearance(everyone, everyone, device)
+    else:
+        scorer = spacetime.scorer(everyone, everyone, device)
+    return rerank.of_scorer(scorer, len(query), len(gallery), progress=progress)
 
 
 def match_sightings(query: Sightings, gallery: Sightings, protocol: Protocol | None = None) -> Matches:

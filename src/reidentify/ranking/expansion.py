@@ -12,6 +12,7 @@ from scipy import sparse
 from reidentify.errors import InputError
 from reidentify.ranking.distance import topk, unit
 from reidentify.ranking.matches import UNKNOWN
+from reidentify.ranking.parts import require_whole
 from reidentify.values import DISTRACTOR, Embeddings
 
 
@@ -36,6 +37,8 @@ def average_query_expansion(query: Embeddings, gallery: Embeddings, k: int = 5, 
     Raises:
         InputError: k or alpha outside its range, or vectors of different width.
     """
+    for side in (query, gallery):
+        require_whole(side, "query expansion")
     rows, distances = topk(query.vectors, gallery.vectors, k)
     return Embeddings(_mean(query.vectors, gallery.vectors, rows, distances, alpha), query.sightings)
 
@@ -60,6 +63,7 @@ def database_augmentation(gallery: Embeddings, k: int = 5, alpha: float = 0.0) -
     """
     if k < 1:
         raise InputError(f"k must be at least 1, got {k}")
+    require_whole(gallery, "database augmentation")
     rows, distances = topk(gallery.vectors, gallery.vectors, k + 1)
     # A row is not its own neighbour. It may be missing among the nearest, where more than k others equal it.
     own = rows == np.arange(len(rows))[:, None]
@@ -88,6 +92,7 @@ def multi_query(query: Embeddings, gallery: Embeddings) -> Embeddings:
         InputError: cameras missing on a side, or vectors of different width.
     """
     for side, rows in (("query", query), ("gallery", gallery)):
+        require_whole(rows, "multi-query")
         if rows.sightings.camids is None:
             raise InputError(f"multi-query joins the images of one camera: the {side} has no camids")
     everyone = Embeddings.concat([query, gallery])

@@ -13,9 +13,10 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from reidentify.errors import InputError
-from reidentify.ranking.distance import DotProduct, Rows, as_array
+from reidentify.ranking.distance import Rows, as_array
 from reidentify.ranking.intervals import Intervals
 from reidentify.ranking.matches import match
+from reidentify.ranking.parts import appearance, pair_similarities
 from reidentify.ranking.protocol import NO_CAMERAS
 from reidentify.ranking.spacetime import SpaceTime, read
 from reidentify.values import DISTRACTOR, Embeddings, Sightings
@@ -42,7 +43,7 @@ class JointScorer:
     def __init__(
         self, query: Embeddings, gallery: Embeddings, table: Intervals, combine: Combine, device: str | None = None
     ) -> None:
-        self._appearance = DotProduct(query.vectors, gallery.vectors, device=device)
+        self._appearance = appearance(query, gallery, device)
         self._intervals = table.between(query.sightings, gallery.sightings)
         self._combine = combine
 
@@ -157,10 +158,7 @@ class LogOddsFusion:
                 " Benchmark.holdout leaves"
             )
         i, j, same = _pairs(rows.sightings, spacetime.same_camera == "learn", seed)
-        vectors = rows.vectors / np.maximum(np.linalg.norm(rows.vectors, axis=1, keepdims=True), 1e-12)
-        cosine = np.concatenate(
-            [np.einsum("nd,nd->n", vectors[i[k : k + 4096]], vectors[j[k : k + 4096]]) for k in range(0, len(i), 4096)]
-        )
+        cosine = pair_similarities(rows, i, j).astype(np.float64)
         camids, times = rows.sightings.camids, rows.sightings.row_times()
         assert camids is not None
         assert times is not None

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reidentify.errors import InputError
-from reidentify.report.lists import font
+from reidentify.report.lists import fitted, font
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
@@ -67,13 +67,14 @@ def _activations(model: Model, pixels: Tensor, reference: NDArray[np.float32] | 
         kept.append(maps.detach().requires_grad_())  # nothing before the maps needs a gradient
         return kept[-1]
 
-    hook = trunk.register_forward_hook(keep)
+    hook = getattr(trunk, "last", trunk).register_forward_hook(keep)
     try:
         # cuDNN goes backward through a recurrent layer in training mode only.
         with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
             output = _outputs(model, pixels, None)
-            raw = output.embedding if output.parts is None else output.parts.flatten(1)
-            parts = raw.unflatten(1, (getattr(network, "num_parts", 1), -1)).float()
+            stripes = getattr(network, "num_parts", 1)
+            raw = output.embedding if stripes == 1 or output.parts is None else output.parts.flatten(1)
+            parts = raw.unflatten(1, (stripes, -1)).float()
             if reference is None:
                 target = parts.norm(dim=2).sum()
             else:
@@ -94,7 +95,8 @@ def _activations(model: Model, pixels: Tensor, reference: NDArray[np.float32] | 
 
 @torch.inference_mode()
 def attention(model: Model, pixels: Tensor, valid: Tensor | None = None) -> dict[str, NDArray[np.float32]]:
-    """The maps that a network attends by, by name: N x T x h x w each, 1 x 1 where frames are weighted whole.
+    """The maps that a network attends by, by name: N x T x h x w each, 1 x 1 where frames are weighted whole; of body
+    parts the largest in each cell.
 
     Args:
         model: a network of this package.
@@ -103,7 +105,10 @@ def attention(model: Model, pixels: Tensor, valid: Tensor | None = None) -> dict
     Raises:
         InputError: the network is a foreign one.
     """
-    return {name: maps.float().cpu().numpy() for name, maps in _outputs(model, pixels, valid).maps.items()}
+    maps = _outputs(model, pixels, valid).maps
+    if model.wants_keypoints:
+        maps = {name: parts.amax(1, keepdim=True) for name, parts in maps.items()}
+    return {name: found.float().cpu().numpy() for name, found in maps.items()}
 
 
 def _network(model: Model) -> nn.Module:
@@ -116,6 +121,8 @@ def _network(model: Model) -> nn.Module:
 
 def _outputs(model: Model, pixels: Tensor, valid: Tensor | None) -> Output:
     ready = model.card.preprocessing.apply(pixels.to(model.device))
+    if model.wants_keypoints:
+        return _network(model)(ready, None, model.find_joints(pixels.to(model.device)))
     if pixels.ndim == 4:
         return _network(model)(ready)
     return _network(model)(ready, None, None if valid is None else valid.to(model.device))
@@ -186,7 +193,7 @@ def tracklet_sheet(
         lefts = {i: _NAMES + (i - shown.start) * (width + _GAP) for i in shown}
         pictures = {i: Image.fromarray(frames[i]).resize((width, _HEIGHT), Image.Resampling.BICUBIC) for i in shown}
         for i, left in lefts.items():
-            draw.text((left, top - _LINE), _fitted(labels[i], width, 14), "#222222", font(14))
+            draw.text((left, top - _LINE), fitted(labels[i], width, 14), "#222222", font(14))
             sheet.paste(pictures[i], (left, top))
         top += _HEIGHT + _GAP
         for name, values in maps.items():
@@ -197,7 +204,7 @@ def tracklet_sheet(
                     over = overlay(np.asarray(pictures[i]), values[i], low, high)
                     sheet.paste(Image.fromarray(over), (left, top))
             else:
-                draw.text((_GAP, top), _fitted(name, _NAMES - 2 * _GAP, 15), "#222222", font(15))
+                draw.text((_GAP, top), fitted(name, _NAMES - 2 * _GAP, 15), "#222222", font(15))
                 _bars(draw, {i: float(values[i, 0, 0]) for i in shown}, lefts, width, top, float(values.max()))
             top += heights[name] + _GAP
     return sheet
@@ -208,7 +215,7 @@ def _scale(sheet: Image.Image, draw: ImageDraw.ImageDraw, name: str, top: int, l
     from matplotlib import colormaps
     from PIL import Image
 
-    draw.text((_GAP, top), _fitted(name, _NAMES - 2 * _GAP, 15), "#222222", font(15))
+    draw.text((_GAP, top), fitted(name, _NAMES - 2 * _GAP, 15), "#222222", font(15))
     height = _HEIGHT - 3 * _LINE
     ramp = np.repeat(255 * colormaps[COLOURS](np.linspace(1, 0, height))[:, None, :3], 14, axis=1)
     sheet.paste(Image.fromarray(ramp.round().astype(np.uint8)), (_GAP, top + 2 * _LINE))
@@ -227,12 +234,3 @@ def _bars(
         if tall:
             draw.rectangle((left, top + room - tall, left + width - 1, top + room), "#3b528b")
         draw.text((left, top + room + 2), f"{values[i]:.3f}", "#444444", font(14))
-
-
-def _fitted(text: str, width: int, size: int) -> str:
-    """The text, its beginning left out where there is no room for it."""
-    if font(size).getlength(text) <= width:
-        return text
-    while len(text) > 1 and font(size).getlength(f"…{text}") > width:
-        text = text[1:]
-    return f"…{text}"

@@ -1,0 +1,97 @@
+"""What half-hidden people cost: networks on a test set whose queries are covered in part.
+
+    python benchmarks/occluded.py WEIGHTS... --data market1501 [--cover "lower half" quarter] [--seed 0]
+
+Every query picture is covered (its lower half, or a box of a quarter of it at a random place), the gallery is left as
+it is. Joints that come with the data become unseen under the cover; where the data has none, the pose network looks for
+them in the covered pictures. A network of body parts is scored twice: by one vector of each picture, and by the parts
+that both pictures show. In brackets: 95 % intervals, resampling identities.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import get_args
+
+from rich.console import Console
+from rich.table import Table
+
+import reidentify
+from reidentify.commands.shared import benchmark_of
+from reidentify.data.benchmark import Benchmark
+from reidentify.data.cover import Cover, cover
+from reidentify.embed import Model
+from reidentify.errors import ReidentifyError
+from reidentify.files import write
+from reidentify.ranking.results import Result
+from reidentify.values import Embeddings, Sightings
+
+NOTHING = "nothing"
+
+
+def scores(model: Model, data: Benchmark, queries: dict[str, Sightings], parts: bool) -> dict[str, Result]:
+    """A result for each way to cover the queries."""
+    known = model.card.dataset == data.name
+    gallery = model.embed_sightings(data.gallery, cameras=known, parts=parts)
+    found = {}
+    for name, rows in queries.items():
+        said = model.embed_sightings(rows, cameras=known, parts=parts, cache=name == NOTHING)
+        query = Embeddings(said.vectors, data.query, said.visibility)
+        found[name] = reidentify.evaluate(query, gallery, data.protocol)
+    return found
+
+
+def cell(result: Result) -> str:
+    """mAP and rank-1 in percent, with their intervals."""
+    bounds = result.intervals()
+    texts = []
+    for name, value in (("mAP", result.mAP), ("rank1", result.rank(1))):
+        low, high = bounds[name]
+        texts.append(f"{100 * value:.1f} ({100 * low:.1f} to {100 * high:.1f})")
+    return "\n".join(texts)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", nargs="+", metavar="WEIGHTS", help="shipped weights, or a run folder")
+    parser.add_argument("--data", required=True, help="a data set")
+    parser.add_argument("--root", help="the data root")
+    parser.add_argument("--cover", nargs="+", choices=get_args(Cover), default=["lower half", "quarter"])
+    parser.add_argument("--seed", type=int, default=0, help="of the places of random boxes")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores there too")
+    given = parser.parse_args()
+    columns = [NOTHING, *given.cover]
+    table = Table("network", "compares", *columns, title=f"{given.data}: mAP and rank-1 with queries covered")
+    stated: list[dict[str, object]] = []
+    try:
+        data = benchmark_of(given.data, given.root)
+        if data.protocol.queries_in_gallery:
+            raise SystemExit(f"{given.data}: its queries stand in the gallery too, where they are not covered")
+        with tempfile.TemporaryDirectory() as folder:
+            queries = {NOTHING: data.query}
+            for what in given.cover:
+                place = Path(folder) / what
+                place.mkdir()
+                queries[what] = cover(data.query, what, place, given.seed)
+            for weights in given.weights:
+                model = reidentify.load(weights)
+                for parts in (False, True) if model.wants_keypoints else (False,):
+                    found = scores(model, data, queries, parts)
+                    compares = "common parts" if parts else "one vector"
+                    table.add_row(weights, compares, *map(cell, found.values()))
+                    for name, result in found.items():
+                        one = {"weights": weights, "compares": compares, "covered": name, **result.summary()}
+                        stated.append(one | {"intervals": result.intervals()})
+    except ReidentifyError as error:
+        raise SystemExit(str(error)) from None
+    Console().print(table)
+    if given.json:
+        write(given.json, json.dumps(stated, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""The command that finds joints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reidentify.commands.shared import files_of
+from reidentify.errors import InputError
+
+
+def pose(
+    weights: str,
+    images: list[str],
+    output: str | None = None,
+    json: bool = False,
+    columns: int = 8,
+    device: str | None = None,
+) -> None:
+    """Find the joints of persons, and draw their skeletons.
+
+    Every picture shows one person and is cut to that person. Joints that the network thinks unseen are not drawn.
+
+    Examples:
+      reidentify pose pose-cpu person.jpg -o joints.png
+      reidentify pose pose-cpu crops -o joints.png
+      reidentify pose rtmpose.onnx crops/*.jpg --json
+
+    Args:
+        weights: the name of shipped weights, a run folder, a weights.safetensors, or an ONNX file of a pose network.
+        images: picture files, or folders of them.
+        output: the PNG file for the drawing.
+        json: print the joints as JSON: x and y in pixels of each picture, and visibility from 0 (unseen) to 1.
+        columns: pictures in a line of the drawing.
+        device: e.g. cpu or cuda:1; default the GPU if there is one.
+    """
+    if not images:
+        raise InputError("pose needs images: picture files, or folders of them")
+    if output is None and not json:
+        raise InputError("pose needs -o OUT.png for a drawing, or --json for the joints as numbers")
+    if output is not None and Path(output).suffix.lower() != ".png":
+        raise InputError(f"--output: expected a file that ends in .png, got {output}")
+    if columns < 1:
+        raise InputError(f"--columns: expected at least 1, got {columns}")
+    import io
+
+    from reidentify.data.pixels import decode
+    from reidentify.files import write
+    from reidentify.pose import joints_of, load_pose
+    from reidentify.report.skeleton import skeletons
+
+    names = files_of(images)
+    found = load_pose(weights, device).find(names)
+    if output is not None:
+        sheet = skeletons([decode(name) for name in names], found, [Path(name).name for name in names], columns)
+        buffer = io.BytesIO()
+        sheet.save(buffer, "PNG")
+        write(output, buffer.getvalue())
+        if not json:
+            print(output)
+    if json:
+        import json as form
+
+        told = [{"path": name, "joints": joints_of(joints)} for name, joints in zip(names, found)]
+        print(form.dumps(told, indent=2, ensure_ascii=False))
