@@ -6,7 +6,8 @@ import re
 import pytest
 
 from reidentify.errors import RecipeError
-from reidentify.training.recipe import OptimiserSettings, Recipe, all_keys, names, read_recipe, recipe_of
+from reidentify.training.recipe import Recipe, all_keys, names, read_recipe, recipe_of
+from reidentify.training.settings import OptimiserSettings
 
 
 @pytest.mark.parametrize("name", names())

@@ -14,10 +14,11 @@ import reidentify
 from reidentify import Benchmark, InputError, ReidentifyError
 from reidentify.models.output import Output
 from reidentify.ranking.fusion import load as load_fusion
-from reidentify.training.module import hash_seed, lr_factor
 from reidentify.training.objective import Objective, predicted
-from reidentify.training.recipe import LossSettings, OptimiserSettings, Recipe, recipe_of
+from reidentify.training.optimiser import hash_seed, lr_factor
+from reidentify.training.recipe import Recipe, recipe_of
 from reidentify.training.run import train
+from reidentify.training.settings import LossSettings, OptimiserSettings
 
 SMALL = {
     "model": {"architecture": "osnet", "width": 0.25, "init": "random"},
@@ -193,9 +194,9 @@ def test_schedules_by_hand() -> None:
     steps = OptimiserSettings(warmup=10, warmup_start=0.01, milestones=[40, 70], gamma=0.1)
     expected = {0: 0.01, 5: 0.505, 10: 1, 39.9: 1, 40: 0.1, 70: 0.01, 119: 0.01}
     for epoch, factor in expected.items():
-        assert lr_factor(steps, epoch) == pytest.approx(factor)
+        assert lr_factor(steps, epoch, 0) == pytest.approx(factor)
     cosine = OptimiserSettings(schedule="cosine", warmup=0, epochs=100, final_lr=0.2)
-    assert [lr_factor(cosine, e) for e in (0, 50, 100)] == pytest.approx([1, 0.6, 0.2])
+    assert [lr_factor(cosine, e, 0) for e in (0, 50, 100)] == pytest.approx([1, 0.6, 0.2])
 
 
 def test_seeds_do_not_meet() -> None:
@@ -269,7 +270,7 @@ def test_a_run_killed_before_its_weights_are_written_keeps_the_average(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("reidentify.training.run._finish", killed)
+        patch.setattr("reidentify.training.embedding._finish", killed)
         with pytest.raises(Killed):
             train(recipe, people, run, progress=False)
     train(recipe, people, run, progress=False)
@@ -289,7 +290,7 @@ def test_losses_are_as_exact_under_mixed_precision() -> None:
 
 def test_an_image_that_breaks_while_decoded_on_the_fly_is_named(people: Benchmark, tmp_path: Path, monkeypatch) -> None:
     from reidentify.data.pixels import DecodedOnTheFly
-    from reidentify.training import run as module
+    from reidentify.training import embedding as module
 
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"no image")

@@ -14,8 +14,9 @@ from reidentify.embed import Model, read_sides
 from reidentify.models.output import Output
 from reidentify.models.weights import Card, Preprocessing
 from reidentify.training.loader import Rows
-from reidentify.training.recipe import ClipSettings, Recipe, recipe_of
+from reidentify.training.recipe import Recipe, recipe_of
 from reidentify.training.run import train
+from reidentify.training.settings import ClipSettings
 from reidentify.values import Attribute
 
 COAT = Attribute("coat", ("dark", "light"))
@@ -152,7 +153,7 @@ def test_long_tracklets_are_streamed_and_every_frame_counts_once() -> None:
     card = Card("echo", {}, Preprocessing(2, 2, (0, 0, 0), (1, 1, 1)), 3, "people", "MIT", clip=3)
     model = Model.of_network(Echo(), card, torch.device("cpu"))
     lengths = np.array([1, 1000, 2])
-    found, _ = model._vectors(Colours(colours), lengths, None, None, [1.0], 6, progress=False)
+    found, *_ = model._vectors(Colours(colours), lengths, None, None, False, None, [1.0], 6, progress=False)
     for row, (start, end) in zip(found, [(0, 1), (1, 1001), (1001, 1003)]):
         total = np.zeros(3)
         for k in range(start, end, 3):

@@ -11,14 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from reidentify.batch import Batch
 from reidentify.data.clips import dense, sample
 from reidentify.data.pixels import DecodedOnTheFly, Pixels
 from reidentify.data.samplers import BatchSampler, PKSampler, ShuffleSampler
 from reidentify.embed import camera_indices
 from reidentify.errors import ImageError
-from reidentify.training.recipe import ClipSettings, Recipe
+from reidentify.training.recipe import Recipe
+from reidentify.training.settings import ClipSettings
 from reidentify.training.validation import Validation
-from reidentify.values import Attribute, Batch, Sightings
+from reidentify.values import Attribute, Sightings
 
 
 class Rows(Dataset["Batch | ImageError"]):
@@ -31,12 +33,17 @@ class Rows(Dataset["Batch | ImageError"]):
         pixels: every decoded frame.
         clip: which frames of a tracklet.
         schema: attributes to hand on.
+
+    Attributes:
+        keypoints: F x 14 x 3, float32, the joints of every frame in pixels of the decoded images, to hand on to a
+            network that is guided by them; None for others.
     """
 
     def __init__(
         self, sightings: Sightings, pixels: Pixels, clip: ClipSettings, schema: Sequence[Attribute] = ()
     ) -> None:
         self.pixels, self.clip, self.schema = pixels, clip, tuple(schema)
+        self.keypoints: NDArray[np.float32] | None = None
         self.identities, self.labels = np.unique(sightings.pids, return_inverse=True)
         self.offsets, self.is_images = sightings.offsets, sightings.is_images
         camids = np.full(len(sightings), -1) if sightings.camids is None else sightings.camids
@@ -72,6 +79,7 @@ class Rows(Dataset["Batch | ImageError"]):
             valid=valid,
             camids=torch.from_numpy(self.camids[rows]),
             sources=None if self.sources is None else torch.from_numpy(self.sources[rows]),
+            keypoints=None if self.keypoints is None else torch.from_numpy(self.keypoints[frames]),
             attributes=None if self.attributes is None else torch.from_numpy(self.attributes[rows]),
         )
 
@@ -89,10 +97,18 @@ class Dense(Dataset[Batch]):
         pixels: every decoded frame.
         size: frames of a clip.
         cameras: those that count as known.
+        keypoints: as of `Rows`.
     """
 
-    def __init__(self, sightings: Sightings, pixels: Pixels, size: int, cameras: list[int]) -> None:
-        self.pixels = pixels
+    def __init__(
+        self,
+        sightings: Sightings,
+        pixels: Pixels,
+        size: int,
+        cameras: list[int],
+        keypoints: NDArray[np.float32] | None = None,
+    ) -> None:
+        self.pixels, self.keypoints = pixels, keypoints
         self.rows, self.frames, self.real = dense(sightings.lengths, size)
         camids = np.full(len(sightings), -1) if sightings.camids is None else sightings.camids
         self.camids = camera_indices(camids, cameras)
@@ -108,6 +124,7 @@ class Dense(Dataset[Batch]):
             torch.from_numpy(rows),
             valid=torch.from_numpy(self.real[clips]),
             camids=torch.from_numpy(self.camids[rows]),
+            keypoints=None if self.keypoints is None else torch.from_numpy(self.keypoints[frames]),
         )
 
 
@@ -172,9 +189,8 @@ class Loader(pl.LightningDataModule):
         v = self.validation
         if v is None:
             return []
-        return DataLoader(
-            Dense(v.rows, v.pixels, v.clip, self.rows.cameras), batch_size=max(1, 64 // v.clip), collate_fn=_whole
-        )
+        rows = Dense(v.rows, v.pixels, v.clip, self.rows.cameras, v.keypoints)
+        return DataLoader(rows, batch_size=max(1, 64 // v.clip), collate_fn=_whole)
 
 
 def sampler(rows: Rows, recipe: Recipe, rank: int = 0, world_size: int = 1) -> BatchSampler:

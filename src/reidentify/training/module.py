@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,15 +10,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reidentify.batch import Batch
 from reidentify.errors import ReidentifyError
 from reidentify.models.output import Output
+from reidentify.models.views import views
 from reidentify.models.weights import Preprocessing
 from reidentify.training.objective import Objective, attribute_accuracy, predicted
-from reidentify.training.recipe import OptimiserSettings, Recipe
-from reidentify.values import Batch
+from reidentify.training.optimiser import hash_seed, optimiser
+from reidentify.training.recipe import Recipe
 
 # Layers that no pretrained backbone has: they learn at the full rate and during a freeze.
-_HEAD = ("neck", "classifier", "heads", "reduce", "camera", "pooling", "attributes")
+_HEAD = (
+    *("neck", "classifier", "heads", "reduce", "camera", "pooling", "attributes"),
+    *("necks", "branches", "whole", "fusion", "joined"),  # of networks of body parts
+)
 
 
 class EmbeddingTraining(pl.LightningModule):
@@ -71,9 +75,9 @@ class EmbeddingTraining(pl.LightningModule):
 
     def validation_step(self, batch: Batch, step: int) -> Tensor:
         """Embeddings of unit length, B x D, of images or clips."""
-        flipped = batch.replace(pixels=batch.pixels.flip(-1))
-        views = [batch, flipped] if self.recipe.run.flip else [batch]
-        return F.normalize(sum(self._output(view).embedding.float() for view in views), dim=1)  # type: ignore[arg-type]
+        shown = views(batch.pixels, batch.keypoints, self.recipe.run.flip)
+        outputs = (self._output(batch.replace(pixels=pixels, keypoints=joints)) for pixels, joints in shown)
+        return F.normalize(sum(output.embedding.float() for output in outputs), dim=1)  # type: ignore[arg-type]
 
     def _seen(self, batch: Batch) -> Batch:
         """What the network takes: clips, or for a network of images every real frame as a row of its own."""
@@ -83,7 +87,8 @@ class EmbeddingTraining(pl.LightningModule):
         device = batch.labels.device
         real = torch.ones(b * t, dtype=torch.bool, device=device) if batch.valid is None else batch.valid.flatten()
         rows = torch.arange(b, device=device).repeat_interleave(t)[real]
-        frames = Batch(batch.pixels.flatten(0, 1)[real, None], batch.labels[rows])
+        joints = None if batch.keypoints is None else batch.keypoints.flatten(0, 1)[real, None]
+        frames = Batch(batch.pixels.flatten(0, 1)[real, None], batch.labels[rows], keypoints=joints)
         return frames.replace(**{k: v[rows] for k in ("camids", "attributes") if (v := getattr(batch, k)) is not None})
 
     def _output(self, batch: Batch) -> Output:
@@ -91,6 +96,8 @@ class EmbeddingTraining(pl.LightningModule):
         pixels = self.preprocessing.apply(batch.pixels.flatten(0, 1)).contiguous(memory_format=torch.channels_last)
         if self.clips:
             return self.network(pixels.unflatten(0, (b, t)), batch.camids, batch.valid)
+        if batch.keypoints is not None:
+            return self.network(pixels, batch.camids, batch.keypoints[:, 0])
         return self.network(pixels, batch.camids)
 
     def configure_optimizers(self) -> Any:
@@ -98,19 +105,8 @@ class EmbeddingTraining(pl.LightningModule):
         s = self.recipe.optimiser
         head = [p for n, p in self._trained() if _is_head(n)] + list(self.objective.parameters())
         body = [p for n, p in self._trained() if not _is_head(n)]
-        groups = [{"params": body, "lr": s.lr * s.backbone_lr}, {"params": head, "lr": s.lr}]
-        groups = [g for g in groups if g["params"]]
-        optimiser: torch.optim.Optimizer
-        if s.kind == "sgd":
-            optimiser = torch.optim.SGD(
-                groups, momentum=s.momentum, nesterov=s.momentum > 0, weight_decay=s.weight_decay
-            )
-        else:
-            kind = torch.optim.AdamW if s.kind == "adamw" else torch.optim.Adam
-            optimiser = kind(groups, weight_decay=s.weight_decay, amsgrad=s.amsgrad)
         steps = int(self.trainer.estimated_stepping_batches) // s.epochs
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: lr_factor(s, step / max(1, steps)))
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return optimiser(s, head, body, steps)
 
     def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Every parameter that is ever trained; those of a frozen start are, later. A BN neck's shift never is."""
@@ -121,22 +117,3 @@ class EmbeddingTraining(pl.LightningModule):
 
 def _is_head(name: str) -> bool:
     return any(part in _HEAD for part in name.split("."))
-
-
-def lr_factor(settings: OptimiserSettings, epoch: float) -> float:
-    """What the learning rate is multiplied by at a (fractional) epoch."""
-    s = settings
-    if epoch < s.warmup:  # rise first: fresh layers would tear the pretrained ones apart
-        return s.warmup_start + (1 - s.warmup_start) * epoch / s.warmup
-    if s.schedule == "multistep":  # fall at the milestones
-        return s.gamma ** sum(epoch >= m for m in s.milestones)
-    progress = min(1.0, (epoch - s.warmup) / max(1e-9, s.epochs - s.warmup))  # or follow half a cosine to the end
-    return s.final_lr + (1 - s.final_lr) * (1 + math.cos(math.pi * progress)) / 2
-
-
-def hash_seed(*numbers: int) -> int:
-    """One 63-bit seed from several numbers, so that (1, 2) and (2, 1) draw differently."""
-    seed = 0
-    for number in numbers:
-        seed = (seed * 6364136223846793005 + number + 1442695040888963407) % 2**63
-    return seed

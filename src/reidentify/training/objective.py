@@ -14,7 +14,7 @@ from reidentify.losses.center import CenterLoss
 from reidentify.losses.metric import metric_loss
 from reidentify.losses.triplet import DISTANCES, batch_hard_triplet, weighted_regularised_triplet
 from reidentify.models.output import Output
-from reidentify.training.recipe import LossSettings
+from reidentify.training.settings import LossSettings
 from reidentify.values import Attribute
 
 
@@ -53,7 +53,7 @@ class Objective(nn.Module):
     def _losses(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
         s, losses, embedding = self.settings, dict[str, Tensor](), output.embedding.float()
         if s.cross_entropy and output.logits is not None:
-            losses["cross_entropy"] = s.cross_entropy * self._cross_entropy(output.logits, labels)
+            losses["cross_entropy"] = s.cross_entropy * self._cross_entropy(output, labels)
         if s.triplet:
             if s.triplet_kind == "weighted":
                 triplet = weighted_regularised_triplet(embedding, labels, s.distance)
@@ -83,11 +83,16 @@ class Objective(nn.Module):
                 losses[f"AITL by {group}"] = s.aitl * aitl(distances, attribute_distances(logits), labels, released)
         return losses
 
-    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Of B x C logits, or summed over the parts of B x P x C (PCB: one classifier per part)."""
-        parts = logits[:, None] if logits.ndim == 2 else logits
+    def _cross_entropy(self, output: Output, labels: Tensor) -> Tensor:
+        """Of B x C logits, or summed over the parts of B x P x C (one classifier per part, as in PCB), where a body
+        part counts in each row as much as it is visible."""
+        assert output.logits is not None
+        parts = output.logits.float()
+        parts = parts[:, None] if parts.ndim == 2 else parts
+        repeated = labels[:, None].expand(parts.shape[:2])
         smoothing = self.settings.label_smoothing
-        return sum(F.cross_entropy(part.float(), labels, label_smoothing=smoothing) for part in parts.unbind(1))  # type: ignore[return-value]
+        each = F.cross_entropy(parts.transpose(1, 2), repeated, reduction="none", label_smoothing=smoothing)
+        return (each if output.visibility is None else each * output.visibility).mean(0).sum()
 
 
 def attribute_accuracy(logits: Mapping[str, Tensor], targets: Tensor, schema: Sequence[Attribute]) -> Tensor:

@@ -12,7 +12,7 @@ from reidentify.ranking.fusion import Fusion, LogisticFusion, LogOddsFusion
 from reidentify.ranking.spacetime import FILE, SpaceTime
 from reidentify.report import spacetime as pictures
 from reidentify.report.charts import LIGHT
-from reidentify.training.recipe import SpaceTimeSettings
+from reidentify.training.settings import SpaceTimeSettings
 from reidentify.values import Embeddings, Sightings
 
 CLOCKS = "clocks.json"

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from pytorch_lightning.loggers import TensorBoardLogger
 from torch.nn import functional as F
 
@@ -28,12 +29,17 @@ class Validation(pl.Callback):
         clip: frames that the network sees at once.
         frames: of a tracklet, how many are looked at, evenly spread; None: all.
         progress: show the progress of decoding.
+
+    Attributes:
+        rows: what is embedded.
+        keypoints: their joints in pixels of the decoded images, as of `loader.Rows`.
     """
 
     def __init__(
         self, held: Benchmark, size: Size, interpolation: str, clip: int, frames: int | None, progress: bool
     ) -> None:
         self.held, self.clip = held, clip
+        self.keypoints: NDArray[np.float32] | None = None
         self.rows = Sightings.concat([held.query, held.gallery])
         if frames is not None:
             self.rows = evenly(self.rows, frames)

@@ -1,0 +1,180 @@
+"""Training of pairs on drawn people: it learns, resumes to the bit with what it mined, and notices a collapse."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from safetensors.torch import load_file
+
+from reidentify import Benchmark, InputError, RecipeError
+from reidentify.errors import ReidentifyWarning
+from reidentify.models.weights import Card
+from reidentify.pairs import load_pairs, score_pairs
+from reidentify.training.pairs.module import CollapseGuard
+from reidentify.training.rates import find_rate
+from reidentify.training.recipe import PairRecipe, recipe_of
+from reidentify.training.run import train
+from reidentify.values import Sightings
+
+SMALL = {
+    "kind": "pairs",
+    "model": {"kind": "idla", "norm": True},
+    "input": {"height": 64, "width": 32, "holdout": 0.25},
+    "pairs": {"batch": 16},
+    "augment": {"pad": 2, "erase": 0.0},
+    "optimiser": {"kind": "adam", "lr": 1e-3, "epochs": 3, "warmup": 0, "schedule": "cosine"},
+    "run": {"accelerator": "cpu", "evaluate_every": 1},
+}
+
+
+def small(**changes: dict) -> PairRecipe:
+    kept = SMALL | {k: {**SMALL.get(k, {}), **v} for k, v in changes.items()}
+    recipe = recipe_of(kept)
+    assert isinstance(recipe, PairRecipe)
+    return recipe
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "weights.safetensors")
+
+
+class Killed(Exception):
+    """Stands for a killed process."""
+
+
+def killed_after(monkeypatch, batches: int) -> None:
+    """Let the training die in the given batch, counted over all epochs."""
+    real, seen = pl.LightningModule.log_dict, [0]
+
+    def log_dict(self, *given, **named):
+        seen[0] += 1
+        if seen[0] > batches:
+            raise Killed
+        return real(self, *given, **named)
+
+    monkeypatch.setattr(pl.LightningModule, "log_dict", log_dict)
+
+
+def test_it_learns_and_says_how_well(people: Benchmark, tmp_path: Path) -> None:
+    train(small(optimiser={"epochs": 8}), people, tmp_path / "run", progress=False)
+    card = Card.read(tmp_path / "run" / "weights.json")
+    assert card.kind == "pairs"
+    held, test = card.scores
+    assert (held["data"], test["data"]) == (f"{people.name}-holdout", people.name)
+    assert test["accuracy"] > 0.8
+    model = load_pairs(tmp_path / "run")
+    rows = people.test
+    first = rows.pids[0]
+    same = np.array([[0, int(np.flatnonzero(rows.pids == first)[1])]])
+    assert score_pairs(model, rows, same, progress=False)[0] > 0.5
+    assert {"history.csv", "curves.png", "recipe.json"} <= {p.name for p in (tmp_path / "run").iterdir()}
+
+
+@pytest.mark.parametrize("mining", ["none", "hard", "semi-hard"])
+def test_a_killed_run_ends_with_the_same_weights(people: Benchmark, tmp_path: Path, monkeypatch, mining: str) -> None:
+    """Mined negatives of the second epoch are shown in the third, which the resumed run begins with."""
+    recipe = small(pairs={"mining": mining, "mine_after": 1, "mine_every": 2, "mine_nearest": 3, "mining_margin": 1.0})
+    train(recipe, people, tmp_path / "whole", progress=False)
+    steps = len((tmp_path / "whole" / "history.csv").read_text().splitlines()) - 1
+    assert steps == 3
+    with monkeypatch.context() as patch:
+        killed_after(patch, 2 * _steps(people) + 1 + 2)  # each validation logs once as well
+        with pytest.raises(Killed):
+            train(recipe, people, tmp_path / "killed", progress=False)
+    train(recipe, people, tmp_path / "killed", progress=False)
+    whole, killed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    assert all(torch.equal(whole[k], killed[k]) for k in whole)
+
+
+def _steps(people: Benchmark) -> int:
+    from reidentify.training.pairs.run import prepare
+
+    loader = prepare(small(), people, progress=False).loader
+    return len(loader._sampler(0, 1))
+
+
+def test_mining_changes_what_is_learned_and_top_alone_keeps_the_trunk(people: Benchmark, tmp_path: Path) -> None:
+    plain = small(optimiser={"epochs": 2})
+    train(plain, people, tmp_path / "plain", progress=False)
+    plain_model = {"norm": False}
+    mined = {"mining": "hard", "mine_after": 1, "mine_nearest": 3, "mined_share": 1.0}
+    train(small(optimiser={"epochs": 2}, pairs=mined), people, tmp_path / "mined", progress=False)
+    a, b = weights(tmp_path / "plain"), weights(tmp_path / "mined")
+    assert any(not torch.equal(a[k], b[k]) for k in a)
+    train(
+        small(
+            optimiser={"epochs": 2, "schedule": "multistep"}, pairs=mined | {"retrain": "top"}, model={"norm": False}
+        ),
+        people,
+        tmp_path / "top",
+        progress=False,
+    )
+    train(
+        small(optimiser={"epochs": 1, "schedule": "multistep"}, model=plain_model),
+        people,
+        tmp_path / "one",
+        progress=False,
+    )
+    before, after = weights(tmp_path / "one"), weights(tmp_path / "top")
+    moved = {k for k in before if not torch.equal(before[k], after[k])}
+    assert moved
+    assert not any(k.startswith("trunk") for k in moved)
+
+
+def test_the_guard_by_hand() -> None:
+    """Of 20 pairs, half of one person: all answers the same is a collapse, 19 of 20 is not at this limit."""
+    truth = torch.arange(20) % 2
+    guard = CollapseGuard(window=20, limit=0.96)
+    with pytest.warns(ReidentifyWarning, match=r"100.0 % of the last pairs for one person, where 50 % are of one"):
+        guard.saw(torch.ones(20, dtype=torch.long), truth)
+    with pytest.warns(ReidentifyWarning, match="for two people"):
+        guard.saw(torch.zeros(20, dtype=torch.long), truth)
+    said = torch.zeros(20, dtype=torch.long)
+    said[0] = 1
+    guard.saw(said, truth)  # a warning would be an error here
+    guard.saw(torch.ones(20, dtype=torch.long), torch.ones(20, dtype=torch.long))  # nothing else is to be seen
+    guard.saw(torch.ones(10, dtype=torch.long), truth[:10])  # half a window
+
+
+def test_what_does_not_fit_is_refused_in_one_line(people: Benchmark, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"loss.contrastive is of embeddings, and a network of kind idla has none"):
+        train(small(loss={"contrastive": 1.0}), people, tmp_path / "a", progress=False)
+    with pytest.raises(InputError, match="images of 8 x 8 do not suit the network"):
+        train(small(input={"height": 8, "width": 8}), people, tmp_path / "b", progress=False)
+    once = np.unique(people.train.pids, return_index=True)[1]
+    rows = people.train[once]
+    alone = people.replace(sightings=rows.replace(split=np.full(len(rows), "train", object)))
+    with pytest.raises(InputError, match="one image"):
+        train(small(input={"holdout": 0}), alone, tmp_path / "c", progress=False)
+    tracks = people.train.replace(offsets=None)
+    pairs_of = np.arange(0, len(tracks) + 1, 2)
+    two = Sightings(
+        tracks.pids[::2], files=tracks.files, split=np.full(len(tracks) // 2, "train", object), offsets=pairs_of
+    )
+    with pytest.raises(InputError, match="compare images"):
+        train(small(input={"holdout": 0}), people.replace(sightings=two), tmp_path / "d", progress=False)
+    assert not any((tmp_path / name).exists() for name in "abcd")
+
+
+def test_the_range_test_rises_and_suggests(people: Benchmark) -> None:
+    found = find_rate(small(), people, 1e-5, 1.0, 40, progress=False)
+    assert (np.diff(found.rates) > 0).all()
+    assert found.rates[0] >= 1e-5
+    assert found.rates[0] < found.suggestion < found.rates[-1]
+    assert len(found.losses) == len(found.rates) > 20
+    with pytest.raises(InputError, match="rates must rise"):
+        find_rate(small(), people, 1.0, 0.1)
+
+
+def test_the_card_of_a_pair_network_is_read_back(people: Benchmark, tmp_path: Path) -> None:
+    train(small(optimiser={"epochs": 1}), people, tmp_path / "run", progress=False)
+    stated = json.loads((tmp_path / "run" / "weights.json").read_text())
+    assert stated["kind"] == "pairs"
+    assert stated["architecture"]["kind"] == "idla"
+    stated["architecture"]["dropout"] = "much"
+    (tmp_path / "run" / "weights.json").write_text(json.dumps(stated))
+    with pytest.raises(Exception, match=r"architecture.dropout: expected a number"):
+        load_pairs(tmp_path / "run")
