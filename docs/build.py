@@ -17,7 +17,7 @@ from pathlib import Path
 
 from reidentify.data import benchmarks
 from reidentify.hints import words
-from reidentify.training.recipe import Recipe, names, read_recipe, settings_of
+from reidentify.training.recipe import KINDS, names, read_recipe, settings_of
 
 DOCS = Path(__file__).parent
 BEGIN, END = "<!-- tables: made by `make docs` from results.json -->", "<!-- end of tables -->"
@@ -37,11 +37,19 @@ def recipes() -> str:
         "|---|---|",
     ]
     lines += [f"| `{name}` | {read_recipe(name).description} |" for name in names()]
-    for section, kind in settings_of(Recipe).items():
-        if dataclasses.is_dataclass(kind):
+    shown = set()
+    for recipe in KINDS.values():
+        lines += ["", f"# Recipes of kind `{recipe.kind}`", "", _documented(recipe)[0]]
+        sections = {k: v for k, v in settings_of(recipe).items() if dataclasses.is_dataclass(v)}
+        again = [f"[`{k}`](#{k})" for k, v in sections.items() if v in shown]
+        lines += ["", f"As above: {', '.join(again)}."] if again else []
+        for section, kind in sections.items():
+            if kind in shown:
+                continue
+            shown.add(kind)
             summary, meanings = _documented(typing.cast(type, kind))
             lines += ["", f"## {section}", "", summary, "", "| key | type | default | meaning |", "|---|---|---|---|"]
-            default = typing.cast(typing.Any, kind)()
+            default = getattr(recipe(), section)
             for key, hint in settings_of(typing.cast(type, kind)).items():
                 value = json.dumps(getattr(default, key))
                 lines.append(f"| `{section}.{key}` | {words(hint)} | `{value}` | {meanings[key]} |")

@@ -13,6 +13,7 @@ from test_cli import only_error
 from torch import Tensor, nn
 
 from reidentify import Benchmark, cli, embed
+from reidentify.commands import explain
 from reidentify.data.own import read
 from reidentify.embed import Model
 from reidentify.models.output import Output
@@ -56,6 +57,7 @@ def use_model(monkeypatch):
 
     def use(model: Model) -> None:
         monkeypatch.setattr(embed, "load", lambda *_: model)
+        monkeypatch.setattr(explain, "kind_of", lambda _: model.card.kind)
 
     return use
 

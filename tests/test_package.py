@@ -10,10 +10,10 @@ import reidentify
 ROOT = Path(reidentify.__file__).parent
 # A folder imports only what stands lower; the ground (models, losses, ranking) does not know one another.
 FLOORS = [
-    {"values", "errors", "files", "hints"},
+    {"values", "batch", "joints", "errors", "files", "hints"},
     {"models", "losses", "ranking"},
     {"data", "gallery", "zoo", "recipes"},
-    {"embed", "calibrate", "attributes", "street", "report"},
+    {"embed", "pose", "pairs", "mining", "calibrate", "attributes", "street", "report"},
     {"training", "tracking"},
     {"server"},
     {"commands"},

@@ -210,7 +210,9 @@ def teller(mars: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def test_attributes_are_scored_where_the_data_has_labels(teller: Path, mars: Path, table: Path, tmp_path: Path) -> None:
+def test_attributes_are_scored_where_the_data_has_labels(
+    teller: Path, mars: Path, table: Path, tmp_path: Path, capsys
+) -> None:
     rows, model = reidentify.benchmark("mars", root=mars.parent).test, reidentify.load(teller, "cpu")
     start = ("evaluate", teller, "--report", "false", "--out")
     command(*start, tmp_path / "mars", "--data", "mars", "--root", mars.parent)
@@ -224,9 +226,12 @@ def test_attributes_are_scored_where_the_data_has_labels(teller: Path, mars: Pat
         assert scores["attributes"][name]["labelled"] == 22
         found = told[name].argmax(1) == right
         assert scores["attributes"][name]["accuracy"] == pytest.approx(found[known].mean(), abs=1e-6)
+    assert "not scored" not in capsys.readouterr().out
     # The user's own tracklets have no labels: nothing is scored, and an earlier table does not stay.
     command(*start, tmp_path / "mars", "--data", table)
     assert not (tmp_path / "mars" / "attributes.json").exists()
+    names = ", ".join(a.name for a in model.card.schema)
+    assert f"attributes not scored: {names} (no labels in {table})\n" in capsys.readouterr().out
 
 
 def test_attributes_of_a_folder_and_where_a_tracklet_is_looked_at(
@@ -291,11 +296,12 @@ def test_an_own_attribute_value_that_there_is_not_is_named(labelled: Path, tmp_p
     command("data", "import", labelled, "--out", tmp_path / "set")
     path = tmp_path / "set" / "sightings.parquet"
     rows = Sightings.load(path)
+    sixth = reidentify.benchmark(str(tmp_path / "set")).sightings[[5]].files[0]
     coat = rows.attributes["coat"].copy()
     coat[5] = 2
     rows.replace(attributes={**rows.attributes, "coat": coat}).save(path)
     train = ("train", "aitl-cpu", "--data", tmp_path / "set", "--out", tmp_path / "run", "--set", *TINY)
-    said = f"{tmp_path / 'set'}: row 5 has the value 2 of coat, which knows 0 to 1, and -1 where unlabelled"
+    said = f"{tmp_path / 'set'}: row 6 ({sixth}) has the value 2 of coat, which knows 0 to 1, and -1 where unlabelled"
     assert only_error(capsys, *train) == f"error: {said}"
 
 
@@ -321,7 +327,8 @@ def test_frames_that_cannot_be_read_are_named(few: Path, network: Path, tmp_path
     assert f"cannot read image {whole[0]}: " in said
     assert "2 more images cannot be read" in said
     said = only_error(capsys, "data", "import", few, "--out", tmp_path / "set")
-    assert f"tracklet 37, {few.parent}: none of its 3 frames can be read; cannot read image {whole[0]}" in said
+    assert f"cannot read image {whole[0]}: " in said
+    assert f"2 more cannot be read either (`reidentify data check {few}`); mend them or leave them out" in said
     one = few.parent / "2_2_1_1.png"  # 1 + (2 + 2 + 1) % 3 = 3 frames, of which this is the second
     one.write_bytes(b"no picture")
     said = only_error(capsys, *train)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from reidentify.batch import Batch
 from reidentify.errors import (
     ImageError,
     InputError,
@@ -14,7 +15,7 @@ from reidentify.errors import (
     StorageError,
     WeightsError,
 )
-from reidentify.values import DISTRACTOR, JUNK, Batch, Embeddings, Sightings
+from reidentify.values import DISTRACTOR, JUNK, Embeddings, Sightings
 
 if TYPE_CHECKING:
     from reidentify.data.benchmark import Benchmark

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from reidentify.commands import attributes, data, explain, networks, ranking, spacetime
+from reidentify.commands import attributes, data, explain, networks, pose, ranking, spacetime, verification
 
 Command: TypeAlias = "Callable[..., int | None]"
 
@@ -35,13 +35,16 @@ COMMANDS = Group(
         "street": data.street,
         "recipes": networks.recipes,
         "train": networks.train,
+        "find-lr": networks.find_lr,
         "embed": networks.embed,
         "evaluate": ranking.evaluate,
         "compare": ranking.compare,
-        "calibrate": ranking.calibrate,
-        "verify": ranking.verify,
+        "calibrate": verification.calibrate,
+        "verify": verification.verify,
+        "pairs": verification.pairs,
         "attributes": attributes.attributes,
         "explain": explain.explain,
+        "pose": pose.pose,
         "spacetime": Group(
             "Learn how long people take from camera to camera, and look at it.",
             {"fit": spacetime.fit, "plot": spacetime.plot},

@@ -65,6 +65,7 @@ def _told(model: Model, names: list[str], rows: Sightings, options: dict[str, An
 
 
 def _recipes() -> list[str]:
-    from reidentify.training.recipe import names, read_recipe
+    from reidentify.training.recipe import Recipe, names, read_recipe
 
-    return [name for name in names() if read_recipe(name).model.attributes]
+    recipes = {name: read_recipe(name) for name in names()}
+    return [name for name, recipe in recipes.items() if isinstance(recipe, Recipe) and recipe.model.attributes]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reidentify.commands.shared import benchmark_of, files_of
+from reidentify.commands.shared import benchmark_of, files_of, kind_of
 from reidentify.errors import InputError
 from reidentify.values import Sightings
 
@@ -23,14 +23,17 @@ def explain(
     frames: int = 32,
     device: str | None = None,
     root: str | None = None,
+    matches: int = 12,
 ) -> None:
     """Draw where a network looks: its attention, and what of each picture makes its embedding (Grad-CAM).
 
     A network of images looks at every picture for itself. To one of clips the pictures, in the order given, are one
-    tracklet, which it sees clip by clip.
+    tracklet, which it sees clip by clip. Of a pairwise network, the patches of a picture and of --reference that its
+    correlation layer finds most alike are drawn.
 
     Examples:
       reidentify explain market-small crops/*.jpg -o explained.png --reference crops/0002_c1s1_000451_03.jpg
+      reidentify explain runs/pairs a.jpg --reference b.jpg -o matched.png
       reidentify explain runs/video --data street-tracklets --row 3 -o explained.png
 
     Args:
@@ -38,12 +41,13 @@ def explain(
         images: picture files, or folders of them.
         output: the PNG file.
         reference: another picture of the person: what makes the pictures similar to it, instead of what makes their
-            embeddings.
+            embeddings; for a pairwise network the other picture.
         data: a data set, or a path to your own data, instead of images.
         row: of the data set's queries, which one; the first is 0.
         frames: pictures that are drawn at most; of more, so many evenly spread ones, and it is said.
         device: e.g. cpu or cuda:1; default the GPU if there is one.
         root: the data root; default $REIDENTIFY_DATA, else ~/.cache/reidentify/data.
+        matches: of a pairwise network: pairs of patches that are drawn at most.
     """
     import io
 
@@ -61,6 +65,9 @@ def explain(
         raise InputError(f"--output: expected a file that ends in .png, got {output}")
     if frames < 1:
         raise InputError(f"--frames: expected at least 1, got {frames}")
+    if kind_of(weights) == "pairs":
+        _matched(weights, images, output, reference, matches, device)
+        return
     shown = _tracklet(images, data, row, root)
     model = load(weights, device)
     card = model.card
@@ -98,6 +105,26 @@ def explain(
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")
     write(Path(output), buffer.getvalue())
+    print(output)
+
+
+def _matched(
+    weights: str, images: list[str], output: str, reference: str | None, count: int, device: str | None
+) -> None:
+    """Draw the patches of two pictures that a pairwise network matched."""
+    from reidentify.files import write
+    from reidentify.pairs import load_pairs, verify
+    from reidentify.report.pairs import match_sheet, matches, png
+
+    if len(images) != 1 or reference is None:
+        raise InputError(f"{weights} is a pairwise network: explain needs one picture, and the other with --reference")
+    if count < 1:
+        raise InputError(f"--matches: expected at least 1, got {count}")
+    model, pictures = load_pairs(weights, device), (images[0], reference)
+    verdict = verify(model, *pictures)
+    found = matches(model, pictures, count)
+    title = f"{model.card.name}: same person {100 * verdict.probability:.1f} %"
+    write(Path(output), png(match_sheet(model, pictures, found, title)))
     print(output)
 
 

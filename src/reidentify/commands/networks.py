@@ -34,6 +34,46 @@ def train(recipe: str, data: str, out: str, root: str | None = None, set: list[s
     print(weights)
 
 
+def find_lr(
+    recipe: str,
+    data: str,
+    output: str = "lr.png",
+    lowest: float = 1e-6,
+    highest: float = 1.0,
+    steps: int = 100,
+    root: str | None = None,
+    set: list[str] | None = None,
+) -> None:
+    """Find a learning rate: train for some steps while the rate rises, and draw the loss over it.
+
+    The rate printed is where the loss falls fastest; many take a third of it. Nothing of the training is kept.
+
+    Example: reidentify find-lr fused --data cuhk03-talk -o lr.png
+
+    Args:
+        recipe: the name of a shipped recipe (`reidentify recipes`), or a YAML file.
+        data: a data set, several joined by +, or a path to your own data.
+        output: the picture.
+        lowest: the first rate.
+        highest: the last rate.
+        steps: batches, at least 20.
+        root: the data root; default $REIDENTIFY_DATA, else ~/.cache/reidentify/data.
+        set: changes to the recipe, key=value each.
+    """
+    from reidentify.training.recipe import read_recipe
+
+    read = read_recipe(recipe, set or [])
+    benchmark = benchmark_of(data, root)
+    from reidentify import files
+    from reidentify.report.charts import LIGHT
+    from reidentify.report.rates import range_test
+    from reidentify.training.rates import find_rate
+
+    found = find_rate(read, benchmark, lowest, highest, steps)
+    files.write(Path(output), range_test(found.rates, found.losses, found.suggestion, read.optimiser.lr, LIGHT))
+    print(f"{found.suggestion:.2e}: the loss falls fastest there ({recipe} has {read.optimiser.lr:.2e}); {output}")
+
+
 def recipes() -> None:
     """List the shipped recipes.
 

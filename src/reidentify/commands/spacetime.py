@@ -38,7 +38,7 @@ def fit(
     """
     from reidentify.calibrate import set_aside
     from reidentify.errors import InputError
-    from reidentify.training.recipe import SpaceTimeSettings
+    from reidentify.training.settings import SpaceTimeSettings
     from reidentify.training.spacetime import fuse, learn, report
 
     if weights is not None and fusion == "published":
