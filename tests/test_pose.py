@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from drawn import draw_person
 from PIL import Image
 from posegraph import constant_graph
 
 from reidentify import pose as module
+from reidentify import zoo
 from reidentify.cli import main
 from reidentify.errors import InputError, ReidentifyWarning, WeightsError
 from reidentify.joints import MARKET14
 from reidentify.models.output import Output
-from reidentify.models.weights import Card, Preprocessing
+from reidentify.models.weights import Card, Preprocessing, card_path
 from reidentify.pose import PoseModel, heat_maps, load_pose, pck, with_joints
 from reidentify.values import Sightings
 
@@ -183,3 +185,18 @@ def test_a_foreign_network_without_a_card_is_assumed_to_be_usual(tmp_path: Path)
     assert model.size == (32, 16)
     found = model.find(spot(64, 128, 40, 80))
     assert found[0, 5].tolist() == pytest.approx([31.5, 31.5, 1])  # 8 from the edge of 16 x 32, four times as large
+
+
+def test_the_shipped_network_finds_a_drawn_person() -> None:
+    """Head above neck above hips above knees above ankles, whatever the size of the picture."""
+    model = load_pose("pose-cpu", device="cpu")
+    stated = Card.read(card_path(zoo.path("pose-cpu")))
+    assert "research" in stated.licence
+    pictures = [draw_person(p, 0, size) for p in range(1, 6) for size in ((64, 128), (90, 220))]
+    found = model.find(pictures)
+    assert found.shape == (10, 14, 3)
+    sides = [[MARKET14.index(f"{side} {joint}") for side in ("left", "right")] for joint in ("hip", "knee", "ankle")]
+    order = np.column_stack([found[:, 0, 1], found[:, 1, 1], *(found[:, pair, 1].mean(1) for pair in sides)])
+    assert (np.diff(order, axis=1) > 0).mean() > 0.9
+    sizes = np.array([picture.size for picture in pictures])
+    assert ((found[..., :2] > -1) & (found[..., :2] < sizes[:, None])).all()
