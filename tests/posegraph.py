@@ -9,7 +9,10 @@ import pytest
 
 
 def constant_graph(path: Path, outputs: dict[str, np.ndarray], size: tuple[int, int] = (32, 16)) -> Path:
-    """A network that returns these values (1 x ...) for any image, plus the image's mean, times 0."""
+    """A network that returns these values (1 x ...) for any image, plus the image's mean, times 0.
+
+    Values whose first side is not 1 come once, as they are.
+    """
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     from onnx import TensorProto, helper, numpy_helper
@@ -20,6 +23,10 @@ def constant_graph(path: Path, outputs: dict[str, np.ndarray], size: tuple[int, 
     values = []
     for name, value in outputs.items():
         constants += [numpy_helper.from_array(value.astype(np.float32), f"{name}_value")]
+        if len(value) != 1:
+            nodes += [helper.make_node("Identity", [f"{name}_value"], [name])]
+            values += [helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape)]
+            continue
         constants += [numpy_helper.from_array(np.array([-1] + [1] * (value.ndim - 1)), f"{name}_shape")]
         nodes += [helper.make_node("Reshape", ["nothing", f"{name}_shape"], [f"{name}_column"])]
         nodes += [helper.make_node("Add", [f"{name}_column", f"{name}_value"], [name])]

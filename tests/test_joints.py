@@ -67,3 +67,8 @@ def test_market_stays_and_others_are_refused() -> None:
         to_market14(np.zeros((14, 2)))
     with pytest.raises(InputError, match="of 6 joints"):
         to_market14(np.zeros((6, 3)))
+
+
+@pytest.mark.parametrize("count", [14, 17, 18])
+def test_what_is_unknown_stays_unknown(count: int) -> None:
+    assert np.isnan(to_market14(np.full((2, count, 3), np.nan))[..., 2]).all()

@@ -1,7 +1,9 @@
 """`pairs`, and `evaluate`, `verify` and `explain` with pairwise weights, as a user calls them."""
 
+import dataclasses
 import json
 import shutil
+import warnings
 from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,8 +21,10 @@ import reidentify
 from reidentify import Sightings, cli, pairs, zoo
 from reidentify.commands import explain, ranking, verification
 from reidentify.data.benchmark import Benchmark
+from reidentify.models.pairs import NormalisedCorrelation
 from reidentify.models.pairs.trunk import Frame
 from reidentify.models.weights import Card, Preprocessing, card_path, save_weights
+from reidentify.ranking import cascade
 from reidentify.ranking.calibration import Calibration, Threshold
 from reidentify.ranking.logistic import Bin
 from reidentify.values import Attribute
@@ -92,7 +96,11 @@ def test_pairs_by_a_pairwise_network(colours, people: Benchmark, data: Path, tmp
         assert f"{positives:,} pairs of one person, {positives:,} of two" in said
         assert f"{100 * right:.2f} %" in said
     assert Image.open(out / "pairs.png").size[1] == 12 + 4 * (160 + 60 + 12)
+    assert "--positives" not in capsys.readouterr().out
+    command("pairs", "colours", "--data", data, "--out", out, "--positives", 500, "--examples", 0)
+    assert "--positives: of 500 that were asked for there are 36, and all are taken" in capsys.readouterr().out
     command("pairs", "colours", "--data", data, "--out", out, "--positives", 5, "--negatives", 3, "--examples", 0)
+    assert "--positives" not in capsys.readouterr().out
     stated = json.loads((out / "metrics.json").read_text())
     assert (stated["pairs_same"], stated["pairs_different"]) == (5, 15)
 
@@ -215,6 +223,7 @@ def test_a_cascade_from_the_command_line(colours, people: Benchmark, data: Path,
     assert scores["all"]["mAP"] == pytest.approx(alone["mAP"])
     assert scores["some"]["mAP"] != scores["plain"]["mAP"]
     out = ["--out", tmp_path / "x"]
+    assert "--rescore-top: of how many rows --rescore ranks" in only_error(capsys, *start, *out, "--rescore-top", 4)
     assert "--rescore-top: expected 1 or more" in only_error(capsys, *start, *out, "--rescore-top", 0)
     files = ["--query-embeddings", "q.parquet", "--gallery-embeddings", "g.parquet"]
     assert "--rescore compares pictures" in only_error(capsys, "evaluate", *files, *out, "--rescore", "colours")
@@ -230,6 +239,7 @@ def test_verify_with_a_pairwise_network(colours, people: Benchmark, capsys) -> N
 
 
 def test_explain_draws_matches(colours, people: Benchmark, tmp_path: Path, capsys) -> None:
+    colours.network.correlation = NormalisedCorrelation()
     colours.network.trunk = SimpleNamespace(frame=lambda image, cells: Frame(0, 0, *image, cells))
     a, b = people.query.files[:2]
     out = tmp_path / "matched.png"
@@ -239,6 +249,16 @@ def test_explain_draws_matches(colours, people: Benchmark, tmp_path: Path, capsy
     start = ["explain", "colours", a, "-o", out]
     assert "explain needs one picture, and the other with --reference" in only_error(capsys, *start)
     assert "--matches: expected at least 1" in only_error(capsys, *start, "--reference", b, "--matches", 0)
+    out.unlink()
+    more = [*start, "--reference", b]
+    assert "--data: of a pairwise network explain needs one picture" in only_error(capsys, *more, "--data", "viper")
+    assert "--row: of a pairwise network explain needs one picture" in only_error(capsys, *more, "--row", 3)
+    folder = ["explain", "colours", tmp_path, "--reference", b, "-o", out]
+    assert f"{tmp_path} is a folder: of a pairwise network" in only_error(capsys, *folder)
+    assert f"{tmp_path} is a folder: of a pairwise" in only_error(capsys, *start, "--reference", tmp_path)
+    del colours.network.correlation
+    assert "colours correlates no patches" in only_error(capsys, *more)
+    assert not out.exists()
 
 
 def test_weights_of_the_wrong_kind_are_one_line(people: Benchmark, data: Path, tmp_path: Path, capsys) -> None:
@@ -268,3 +288,78 @@ def test_data_that_gives_no_pairs(colours, data: Path, tmp_path: Path, capsys) -
     assert "has no such images of known people" in only_error(capsys, *start, tmp_path / "one.csv")
     assert "--negatives: expected 1 or more" in only_error(capsys, *start, data, "--negatives", 0)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def named(people: Benchmark, monkeypatch):
+    """Whatever data set is asked for, the drawn people are read under its name."""
+    for place in (verification, ranking):
+        monkeypatch.setattr(place, "benchmark_of", lambda name, root: Benchmark(name, people.sightings))
+
+
+def warned(capsys, *arguments: object) -> list[str]:
+    """What a command warns of, also where it was said before."""
+    warnings.simplefilter("always")
+    command(*arguments)
+    return [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+
+
+def test_a_network_that_knows_the_tested_people_is_named(colours, named, tmp_path: Path, capsys) -> None:
+    colours.card = dataclasses.replace(colours.card, dataset="mars")
+    start = ["evaluate", "--report", "false", "--out", tmp_path, "--data"]
+    cascade = [EMBEDDING, "--rescore", "colours", "--rescore-top", 2]
+    said = "warning: colours was trained on {}, whose people may be among those searched for in {}: the scores flatter"
+    assert warned(capsys, *start, "market1501", "colours") == [said.format("mars", "market1501")]
+    assert warned(capsys, *start, "market1501", *cascade) == [said.format("mars", "market1501")]
+    assert warned(capsys, *start, "dukemtmcreid", *cascade) == []
+    colours.card = dataclasses.replace(colours.card, dataset="viper")
+    # Split 0 is what the name alone stands for, so its test people are not among those trained on.
+    assert warned(capsys, *start, "viper@all", *cascade) == [said.format("viper", "9 of the 10 splits of viper")]
+    assert warned(capsys, *start, "viper@all", "colours") == [said.format("viper", "9 of the 10 splits of viper")]
+    assert warned(capsys, *start, "viper@0", "colours") == []
+
+
+def test_pairs_of_training_people_are_called_so(colours, named, tmp_path: Path, capsys) -> None:
+    colours.card = dataclasses.replace(colours.card, dataset="viper@1")
+    start = ["pairs", "colours", "--out", tmp_path, "--examples", 0, "--data"]
+    trained = "warning: colours was trained on viper@1, "
+    among = trained + "whose people may be among those of {}: the figures flatter"
+    training = trained + "and the people of {} (train) are training people: the figures flatter"
+    for data, split, said in (
+        ("viper", "test", among.format("viper (test)")),
+        ("viper@1", "test", None),
+        ("viper@1", "all", among.format("viper@1 (all)")),
+        ("viper", "all", among.format("viper (all)")),
+        ("viper@1", "train", training.format("viper@1")),
+        ("viper", "train", training.format("viper")),
+        ("grid", "train", None),
+        ("grid", "all", None),
+    ):
+        assert warned(capsys, *start, data, "--split", split) == ([] if said is None else [said]), (data, split)
+
+
+def test_pairs_at_once_are_an_option(colours, people: Benchmark, data: Path, tmp_path: Path, capsys) -> None:
+    one = ["evaluate", "colours", "--report", "false"]
+    two = ["evaluate", EMBEDDING, "--rescore", "colours", "--report", "false"]
+    for start in (one, two, ["pairs", "colours", "--examples", 0]):
+        found = []
+        for options in ([], ["--batch-size", 5]):
+            colours.network.largest = 0
+            command(*start, "--data", data, "--out", tmp_path / "out", *options)
+            found.append((colours.network.largest, json.loads((tmp_path / "out" / "metrics.json").read_text())))
+        # Of 18 gallery images the protocol leaves out the one of the query's own person and camera.
+        most = 17 if start is two else 32
+        assert [largest for largest, _ in found] == [most, 5]
+        for key in {"mAP", "accuracy"} & found[0][1].keys():
+            assert found[0][1][key] == pytest.approx(found[1][1][key])
+        assert "batch_size must be at least 1, got 0" in only_error(
+            capsys, *start, "--data", data, "--out", tmp_path / "out", "--batch-size", 0
+        )
+
+
+def test_a_cascade_shows_its_queries(colours, data: Path, tmp_path: Path, monkeypatch) -> None:
+    asked = []
+    real = cascade._tracked
+    monkeypatch.setattr(cascade, "_tracked", lambda q, d, progress: asked.append(progress) or real(q, d, progress))
+    command("evaluate", EMBEDDING, "--data", data, "--out", tmp_path, "--report", "false", "--rescore", "colours")
+    assert asked == [True]

@@ -10,7 +10,7 @@ from drawn import draw_person
 from PIL import Image
 from torch import Tensor, nn
 
-from reidentify import Benchmark, Embeddings, InputError, Sightings, evaluate
+from reidentify import Benchmark, Embeddings, InputError, Sightings, evaluate, pairs
 from reidentify.batch import Batch
 from reidentify.data.pixels import decode
 from reidentify.errors import WeightsError
@@ -18,6 +18,7 @@ from reidentify.mining import hardest_negatives
 from reidentify.models.pairs import PairSettings, build_pairs
 from reidentify.models.weights import Card, Preprocessing, save_weights
 from reidentify.pairs import BATCH, Encoded, PairModel, PairScorer, load_pairs, score_pairs, verify
+from reidentify.pose import PoseModel
 from reidentify.ranking.protocol import SINGLE_SHOT
 
 SIZE = (32, 16)
@@ -30,7 +31,7 @@ class Colours(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.encoded, self.compared = 0, 0
+        self.encoded, self.compared, self.largest = 0, 0, 0
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
         assert batch.pixels.shape[1:] == (1, 3, *SIZE)
@@ -40,6 +41,7 @@ class Colours(nn.Module):
 
     def compare(self, a: dict[str, Tensor], b: dict[str, Tensor]) -> Tensor:
         self.compared += len(a["maps"])
+        self.largest = max(self.largest, len(a["maps"]))
         distance = (a["maps"] - b["maps"]).abs().mean((1, 2, 3))
         same = 6 - 60 * distance + 5 * a["red"][:, 0]
         return torch.stack([torch.zeros_like(same), same], 1)
@@ -211,14 +213,6 @@ def test_mining_finds_the_hardest_of_all_or_of_the_proposals(people: Benchmark) 
     assert model.network.compared == len(proposed)
     hardest_negatives(model, rows, 5, nearest=2, candidates=10, progress=False)
     assert model.network.compared == len(proposed) + 10
-    # Vectors of another network propose as they say: here the next row is the nearest.
-    angles = np.arange(40) / 40
-    vectors = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
-    found = hardest_negatives(model, rows, 1000, nearest=1, embeddings=Embeddings(vectors, rows), progress=False)
-    distance = lambda a, b: abs(a - b)  # noqa: E731
-    for a in known:
-        least = min(distance(a, b) for b in known if pids[b] != pids[a])
-        assert any(a in pair and distance(*pair) == least for pair in found.tolist())
 
 
 def test_semi_hard_negatives_lie_just_below_the_positives(people: Benchmark) -> None:
@@ -245,9 +239,6 @@ def test_mistakes_of_mining(people: Benchmark) -> None:
         hardest_negatives(model, rows, 5, margin=0.0, progress=False)
     with pytest.raises(InputError, match="fewer than two identities"):
         hardest_negatives(model, rows[:4], 5, progress=False)
-    some = Embeddings(np.ones((2, 3), np.float32), rows[:2])
-    with pytest.raises(InputError, match="2 embeddings do not belong to 4 rows"):
-        hardest_negatives(model, rows[:4], 5, embeddings=some, progress=False)
 
 
 def test_the_verdict_states_orders_sizes_and_training(tmp_path) -> None:
@@ -262,7 +253,41 @@ def test_the_verdict_states_orders_sizes_and_training(tmp_path) -> None:
     assert "trained on 2 pairs of two people for each of one" in str(found)
     assert "The pictures, 90x40 and 32x16 (height x width), were resized to 32x16." in str(found)
     assert "on 1 pair of two" in verify(model_of(pairs={"sampling": "balanced", "negatives": 2}), *files).rests_on
+    assert "mined" not in str(found)
+    mined = model_of(pairs={"sampling": "all", "negatives": 2, "mining": "semi-hard", "mined_share": 0.25})
+    said = "for each of one, of them up to 25 % mined (semi-hard negatives); it was not calibrated"
+    assert said in verify(mined, *files).rests_on
     assert "trained" not in verify(model_of(), *files).rests_on
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, None])
+def test_as_many_pairs_are_compared_at_once_as_was_asked_for(people: Benchmark, batch_size: int | None) -> None:
+    model, rows = model_of(), people.query
+    pairs = np.array(list(combinations(range(len(rows)), 2)) * 3)  # 45
+    found = score_pairs(model, rows, pairs, batch_size=batch_size, memory=1, progress=False)
+    assert model.network.largest == (batch_size or BATCH)
+    wanted = [(by_hand(*rows.files[pair]) + by_hand(*rows.files[pair[::-1]])) / 2 for pair in pairs]
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    model.network.largest = 0
+    PairScorer(model, rows, people.gallery, batch_size=batch_size, progress=False).block(slice(None), slice(None))
+    assert model.network.largest == (batch_size or BATCH)
+    with pytest.raises(InputError, match="batch_size must be at least 1, got 0"):
+        score_pairs(model, rows, pairs, batch_size=0, progress=False)
+
+
+def test_within_a_cascade_the_comparing_has_no_bar_of_its_own(people: Benchmark, monkeypatch) -> None:
+    shown = []
+
+    def tracked(items, total, title, progress=True):
+        shown.append((title, progress))
+        return items
+
+    monkeypatch.setattr(pairs, "tracked", tracked)
+    monkeypatch.setattr(pairs, "BATCH", 1)
+    for cascaded in (False, True):
+        scorer = PairScorer(model_of(), people.query, people.gallery, cascaded=cascaded)
+        scorer.block(slice(0, 1), slice(None))
+    assert shown == [("Comparing", True), ("Comparing", False)]
 
 
 def test_what_cannot_be_compared(people: Benchmark) -> None:
@@ -298,7 +323,7 @@ def test_saved_weights_are_loaded_as_they_were(people: Benchmark, tmp_path) -> N
     assert found.std() > 1e-6
 
 
-def test_joints_come_with_the_images(people: Benchmark) -> None:
+def test_joints_come_with_the_images(people: Benchmark, monkeypatch) -> None:
     """A joint at the middle of its file lies at the middle of what the network sees."""
     seen = []
 
@@ -319,3 +344,19 @@ def test_joints_come_with_the_images(people: Benchmark) -> None:
     assert seen[0].shape == (2, 1, 14, 3)
     assert seen[0][0, 0, 0].tolist() == pytest.approx([7.5, 15.5, 1])
     assert not seen[0][:, :, 1:].any()
+    # Of a gallery without joints they are found, where the network runs and as the cache is used.
+    asked = []
+
+    class Pose(PoseModel):
+        def __init__(self) -> None:
+            super().__init__(lambda images: images, Preprocessing(*SIZE), torch.device("cpu"), "drawn", "drawn")
+
+        def keypoints(self, sightings: Sightings, **options: object) -> np.ndarray:
+            return np.tile(np.array([3.5, 7.5, 0.5], np.float32), (len(sightings), 14, 1))
+
+    monkeypatch.setattr("reidentify.pose.load_pose", lambda *given: asked.append(given) or Pose())
+    monkeypatch.setattr("reidentify.pose.kept_joints", None)  # would be looked into with a cache
+    query, gallery = rows[[0]].replace(keypoints=joints[:1]), people.gallery[[0, 1]]
+    PairScorer(model, query, gallery, cache=False, progress=False).block([0], [0, 1])
+    assert asked == [("pose-cpu", model.device)]
+    assert torch.cat(seen[1:])[:, 0, 3].tolist() == [[0, 0, 0], [1.5, 3.5, 0.5], [1.5, 3.5, 0.5]]

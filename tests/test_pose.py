@@ -127,27 +127,96 @@ def test_the_mirror_image_is_mirrored_back() -> None:
     torch.testing.assert_close(visibility[0, sides], torch.tensor([0.55, 0.55, 0.2]))  # left and right change places
 
 
-def test_with_joints_fills_what_is_missing_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+@pytest.fixture
+def spots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Three pictures with a spot, and a cache of their own."""
     monkeypatch.setenv("REIDENTIFY_CACHE", str(tmp_path / "cache"))
+    for name, x in (("a", 30), ("b", 40), ("c", 50)):
+        spot(64, 128, x, 80).save(tmp_path / f"{name}.png")
+    return [str(tmp_path / f"{name}.png") for name in "abc"]
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The names of the files that joints are found in, for each time that they are."""
+    real, found = PoseModel.keypoints, []
+
+    def keypoints(self, sightings, **options):
+        found.append([Path(file).stem for file in sightings.files])
+        return real(self, sightings, **options)
+
+    monkeypatch.setattr(PoseModel, "keypoints", keypoints)
+    return found
+
+
+def test_with_joints_finds_what_is_unknown_and_keeps_what_is_unseen(spots, monkeypatch, capsys) -> None:
     asked = []
-    monkeypatch.setattr(module, "load_pose", lambda weights: asked.append(weights) or brightest())
-    for name in "abc":
-        spot(64, 128, 40, 80).save(tmp_path / f"{name}.png")
-    files = [str(tmp_path / f"{name}.png") for name in "abc"]
-    own = np.stack([person(), np.zeros((14, 3)), np.zeros((14, 3))])
-    rows = Sightings([1, 2, 3], files=files, keypoints=own, sources=["with", "with", "without"])
-    filled = with_joints(rows, "some", progress=True)
-    assert asked == ["some"]
+    monkeypatch.setattr(module, "load_pose", lambda *given: asked.append(given) or brightest())
+    blind, unknown = np.zeros((14, 3)), np.full((14, 3), np.nan)
+    rows = Sightings([1, 2, 3], files=spots, keypoints=np.stack([person(), blind, unknown]))
+    filled = with_joints(rows, "some", True, "cpu")
+    assert asked == [("some", "cpu")]
     assert "finding the joints of 1 images" in " ".join(capsys.readouterr().out.split())
-    np.testing.assert_array_equal(filled.keypoints[:2], own[:2].astype(np.float32))  # of a set that has some joints
-    assert np.abs(filled.keypoints[2, :, :2] - [40, 80]).max() < 6
-    monkeypatch.setattr(PoseModel, "keypoints", None)  # found again it would fail
-    again = with_joints(rows, "some")
-    np.testing.assert_array_equal(again.keypoints, filled.keypoints)
-    assert "finding" not in capsys.readouterr().out
-    known = with_joints(rows[[0]], "none")
-    np.testing.assert_array_equal(known.keypoints, rows[[0]].keypoints)
-    assert asked == ["some", "some"]  # nothing was lacking
+    np.testing.assert_array_equal(filled.keypoints[:2], np.stack([person(), blind]).astype(np.float32))
+    assert np.abs(filled.keypoints[2, :, :2] - [50, 80]).max() < 6
+    assert np.isfinite(with_joints(filled, "none").keypoints).all()
+    assert len(asked) == 1  # nothing was lacking
+    joined = Sightings.concat([rows[[0]], Sightings([3], files=spots[2:])])
+    np.testing.assert_array_equal(with_joints(joined, "some").keypoints, filled.keypoints[[0, 2]])
+    # OpenPose's and COCO's sets, unknown throughout, are unknown as Market's too.
+    for count in (17, 18):
+        other = rows[[2]].replace(keypoints=np.full((1, count, 3), np.nan))
+        np.testing.assert_array_equal(with_joints(other, "some").keypoints, filled.keypoints[[2]])
+
+
+def test_joints_are_kept_by_file(spots, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(module, "load_pose", lambda *given: brightest())
+    found = counted(monkeypatch)
+    rows = Sightings([1, 2, 3], files=spots)
+    first = with_joints(rows[[0, 1]])
+    every = with_joints(rows[[2, 1, 0, 1]])
+    assert found == [["a", "b"], ["c"]]
+    np.testing.assert_array_equal(every.keypoints[[2, 1]], first.keypoints)
+    np.testing.assert_array_equal(every.keypoints[1], every.keypoints[3])
+    assert every.keypoints[:3, 0, 0].tolist() == pytest.approx([50, 40, 30], abs=6)
+    spot(64, 128, 20, 50).save(spots[1])  # another picture of that name
+    changed = with_joints(rows)
+    assert found[2:] == [["b"]]
+    assert changed.keypoints[:, 0, 0].tolist() == pytest.approx([30, 20, 50], abs=6)
+    capsys.readouterr()
+    np.testing.assert_array_equal(with_joints(rows).keypoints, changed.keypoints)
+    assert len(found) == 3
+    assert capsys.readouterr().out == ""
+
+
+def test_without_the_cache_nothing_is_read_or_kept(spots, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(module, "load_pose", lambda *given: brightest())
+    found = counted(monkeypatch)
+    for _ in range(2):
+        with_joints(Sightings([1, 2, 3], files=spots), cache=False)
+    assert found == [["a", "b", "c"]] * 2
+    assert not (tmp_path / "cache").exists()
+
+
+def plain(graph: Path) -> PoseModel:
+    return load_pose(graph, preprocessing=Preprocessing(32, 16))
+
+
+def test_joints_of_one_network_are_not_those_of_another(tmp_path: Path) -> None:
+    """Nor are those of the same one that sees a mirror image or other pixels, or of a graph with other weights."""
+    assert brightest().key == brightest().key
+    assert len({brightest().key, brightest(flip=True).key, brightest(size=(64, 32)).key}) == 3
+    pytest.importorskip("openvino")
+    from openvino import convert_model, save_model
+
+    graph = tmp_path / "xy.xml"
+    made = constant_graph(tmp_path / "xy.onnx", {"xy": np.full((1, 14, 2), 7.5)})
+    save_model(convert_model(made), graph, compress_to_fp16=False)
+    (before, place), (same, _) = ((m.key, m.find(spot(64, 128, 40, 80))[0, 5, 0]) for m in map(plain, [graph, graph]))
+    weights = graph.with_suffix(".bin")  # beside the graph, whose own text stays
+    weights.write_bytes(weights.read_bytes().replace(np.float32(7.5).tobytes(), np.float32(8.5).tobytes()))
+    after = plain(graph)
+    assert (place, after.find(spot(64, 128, 40, 80))[0, 5, 0]) == (31.5, 35.5)
+    assert before == same != after.key
 
 
 def test_weights_of_another_kind_are_refused() -> None:
@@ -156,15 +225,23 @@ def test_weights_of_another_kind_are_refused() -> None:
 
 
 def test_the_command_draws_and_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    monkeypatch.setattr(module, "load_pose", lambda weights, device: brightest())
+    monkeypatch.setattr(module, "load_pose", lambda *given: brightest())
     folder = tmp_path / "crops"
     folder.mkdir()
     spot(64, 128, 40, 80).save(folder / "a.png")
     spot(40, 100, 12, 30).save(folder / "b.png")
     out = tmp_path / "joints.png"
     assert main(["pose", "any", str(folder), "-o", str(out)]) == 0
-    assert Image.open(out).size[1] > 320
-    capsys.readouterr()
+    whole = Image.open(out).size
+    assert whole[1] > 320
+    assert "first" not in capsys.readouterr().out
+    seen = []
+    monkeypatch.setattr(PoseModel, "find", lambda self, names: seen.append(names) or np.zeros((len(names), 14, 3)))
+    assert main(["pose", "any", str(folder), "-o", str(out), "--limit", "1", "--columns", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "drawn are the first 1 of 2 pictures" in said
+    assert [Path(name).name for names in seen for name in names] == ["a.png"]
+    assert Image.open(out).size[1] == whole[1]  # one line
     assert main(["pose", "any", str(folder / "b.png"), "--json"]) == 0
     (told,) = json.loads(capsys.readouterr().out)
     assert told["path"].endswith("b.png")
@@ -173,9 +250,25 @@ def test_the_command_draws_and_tells(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ([], "pose needs images"),
         ([str(folder)], "-o OUT.png"),
         ([str(folder), "-o", "x.jpg"], "ends in .png"),
+        ([str(folder), "--json", "--limit", "0"], "--limit: expected at least 1, got 0"),
     ):
         assert main(["pose", "any", *arguments]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_the_command_states_what_a_foreign_network_expects(tmp_path: Path, monkeypatch, capsys) -> None:
+    graph = constant_graph(tmp_path / "xy.onnx", {"xy": np.full((1, 14, 2), 7.5)})
+    spot(64, 128, 40, 80).save(tmp_path / "a.png")
+    real, stated = module.load_pose, []
+    monkeypatch.setattr(module, "load_pose", lambda *given: stated.append(given[2]) or real(*given))
+    options = ["--scale", "1", "--mean", "1", "2", "3", "--std", "4", "5", "6", "--channels", "bgr"]
+    assert main(["pose", str(graph), str(tmp_path / "a.png"), "--json", *options]) == 0
+    assert stated == [Preprocessing(32, 16, mean=(1, 2, 3), std=(4, 5, 6), scale=1, channels="bgr")]
+    told = capsys.readouterr()
+    assert json.loads(told.out)[0]["joints"][5]["x"] == pytest.approx(31.5)
+    assert told.err == ""  # no guess, so no warning
+    assert main(["pose", "pose-cpu", str(tmp_path / "a.png"), "--json", *options]) == 2
+    assert "pose-cpu" in capsys.readouterr().err
 
 
 def test_a_foreign_network_without_a_card_is_assumed_to_be_usual(tmp_path: Path) -> None:

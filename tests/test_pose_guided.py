@@ -12,12 +12,14 @@ from drawn import draw_person
 from torch.nn import functional as F
 
 import reidentify
-from reidentify import Embeddings, InputError, Sightings
+from reidentify import Benchmark, Embeddings, InputError, Sightings
+from reidentify.calibrate import calibrate
 from reidentify.embed import Model
 from reidentify.joints import MARKET14
 from reidentify.models.catalogue import ModelSettings, build
 from reidentify.models.views import mirrored
 from reidentify.models.weights import Card, Preprocessing, save_weights
+from reidentify.ranking.calibration import Calibration
 
 SETTINGS = {
     "architecture": "aacn", "backbone": "osnet", "width": 0.25, "init": "random", "embedding_dim": 8
@@ -78,7 +80,7 @@ def test_parts_come_with_their_visibility(model: Model, rows: Sightings) -> None
     output = said(model, rows)
     assert found.vectors.shape == (4, 7 * 8)
     np.testing.assert_allclose(found.visibility, output.visibility, atol=1e-6)
-    # The hidden joints are those of the left leg, the last part.
+    assert MARKET14.joints[-3:] == ("left hip", "left knee", "left ankle")  # the hidden ones; the last part
     np.testing.assert_array_equal(found.visibility[:, -1], [0, 1, 0, 1])
     assert not found.vectors[::2, -8:].any()
     each = F.normalize(output.parts, dim=2) * (output.visibility > 0)[..., None]
@@ -141,13 +143,10 @@ def test_a_pose_network_finds_the_joints_of_plain_pictures(model: Model, rows: S
     assert loaded == [("pose-cpu", model.device)]
     unknown = rows.replace(keypoints=None)
     filled = []
-    monkeypatch.setattr("reidentify.pose.with_joints", lambda given, *_: filled.append(len(given)) or rows)
+    monkeypatch.setattr("reidentify.pose.with_joints", lambda given, *rest: filled.append((len(given), *rest)) or rows)
     np.testing.assert_allclose(model.embed_sightings(unknown, progress=False).vectors, expected, atol=1e-5)
-    assert filled == [4]
-
-
-def test_the_last_joints_are_those_of_the_left_leg() -> None:
-    assert MARKET14.joints[-3:] == ("left hip", "left knee", "left ankle")
+    model.embed_sightings(unknown, cache=False, progress=False)
+    assert filled == [(4, "pose-cpu", False, model.device, kept) for kept in (True, False)]
 
 
 @pytest.mark.parametrize("architecture", ["aacn", "spindle"])
@@ -172,3 +171,51 @@ def test_its_maps_can_be_looked_at(rows: Sightings, monkeypatch, architecture: s
     if found:
         expected = said(model, rows).maps["attention"].amax(1, keepdim=True).numpy()
         np.testing.assert_allclose(found["attention"], expected)
+
+
+def test_joints_are_found_in_pictures_of_any_size(model: Model, rows: Sightings, monkeypatch) -> None:
+    """The pose network sees the pictures themselves; what it finds is moved to the size the other network sees."""
+    small = [draw_person(i, 0) for i in range(4)]
+    large = [picture.resize((128, 128)) for picture in small]  # 4 times as wide, twice as high
+    scale = np.array([4, 2], np.float32)
+    seen = []
+
+    class Pose:
+        def find(self, images: list[np.ndarray]) -> np.ndarray:
+            seen.extend(image.shape for image in images)
+            found = rows.keypoints.copy()
+            found[..., :2] = (found[..., :2] + 0.5) * scale - 0.5
+            return found
+
+    monkeypatch.setattr("reidentify.pose.load_pose", lambda *_: Pose())
+    fresh = Model.of_network(model.network, model.card, model.device)
+    found = fresh.embed(large)
+    assert seen == [(128, 128, 3)] * 4
+    pixels = [torch.from_numpy(np.array(picture.resize((32, 64), 2))).permute(2, 0, 1) for picture in large]
+    with torch.no_grad():
+        ready = model.card.preprocessing.apply(torch.stack(pixels))
+        expected = F.normalize(model.network(ready, None, torch.from_numpy(rows.keypoints)).embedding, dim=1)
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
+    assert fresh.embed([]).shape == (0, 8)
+
+
+def test_it_is_calibrated_as_it_is_used(model: Model, people: Benchmark, tmp_path: Path, monkeypatch) -> None:
+    """The data set's joints are better than those that `verify` finds, so they must not count, nor in a training."""
+    from reidentify.training.embedding import _calibrated
+
+    monkeypatch.setattr("reidentify.ranking.calibration.PAIRS_DIFFERENT", 100)  # of the few that are drawn
+    asked = []
+
+    def with_joints(sightings: Sightings, *_: object) -> Sightings:
+        asked.append(sightings.keypoints)
+        return sightings if sightings.keypoints is not None else sightings.replace(keypoints=joints(len(sightings)))
+
+    monkeypatch.setattr("reidentify.pose.with_joints", with_joints)
+    every = people.train
+    known = every.replace(keypoints=joints(len(every), unseen=9)[::-1])
+    found = calibrate(model, known, "people", progress=False)
+    assert asked == [None]
+    assert found == calibrate(model, every, "people", progress=False)
+    seen = model.embed_sightings(known, progress=False)
+    assert found != Calibration.fit(seen, "people")
+    assert found.to_dict() == _calibrated(tmp_path, model, seen, "people", False)

@@ -76,6 +76,13 @@ def test_joining_fills_what_one_part_does_not_know() -> None:
         Sightings.concat([])
 
 
+def test_joints_that_one_part_lacks_are_unknown_and_not_unseen() -> None:
+    unseen = np.zeros((1, 14, 3))
+    joined = Sightings.concat([Sightings([3]), Sightings([4], keypoints=unseen)])
+    assert np.isnan(joined.keypoints[0]).all()
+    assert not joined.keypoints[1].any()
+
+
 @pytest.mark.parametrize("rows", [tracklets(), Sightings([1, -1], files=["x", "y"]), Sightings([], files=[])])
 def test_parquet_both_ways(rows: Sightings, tmp_path) -> None:
     rows.save(tmp_path / "rows.parquet")

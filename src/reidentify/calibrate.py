@@ -15,7 +15,8 @@ import numpy as np
 from reidentify import files
 from reidentify.data.benchmark import Benchmark
 from reidentify.data.benchmarks import bases
-from reidentify.embed import Model, Picture
+from reidentify.data.pixels import Picture
+from reidentify.embed import Model
 from reidentify.errors import InputError, ReidentifyWarning
 from reidentify.hints import fits
 from reidentify.models.weights import Card, card_path
@@ -99,7 +100,7 @@ def unseen(card: Card, benchmark: Benchmark) -> Sightings:
 
 
 def calibrate(model: Model, rows: Sightings, data: str, **options: Any) -> Calibration:
-    """Fit the calibration of a network.
+    """Fit the calibration of a network. For one that is guided by joints they are found, as `verify` finds them.
 
     Args:
         model: the network.
@@ -110,7 +111,9 @@ def calibrate(model: Model, rows: Sightings, data: str, **options: Any) -> Calib
     Raises:
         InputError: too few people or pairs.
     """
-    # Two pictures are compared without their cameras, so cameras do not count here either.
+    # Two pictures are compared without their cameras, so cameras do not count here either; and by joints that were
+    # found in them, so those of the data set would be better ones.
+    rows = rows.replace(keypoints=None) if model.wants_keypoints else rows
     return Calibration.fit(model.embed_sightings(rows, cameras=False, **options), data)
 
 

@@ -112,7 +112,9 @@ def _command_parser(prog: str, command: Command) -> argparse.ArgumentParser:
 
 def _add_arguments(parser: argparse._ActionsContainer, source: Callable[..., Any]) -> None:
     """An argument for each parameter of a command; a dataclass among them is a group of options."""
-    helps, hints = _helps(inspect.getdoc(source) or ""), typing.get_type_hints(source)
+    helps, hints = dict[str, str](), typing.get_type_hints(source)
+    for one in inspect.getmro(source) if isinstance(source, type) else [source]:  # a group may extend another
+        helps |= _helps(inspect.getdoc(one) or "")
     for name, parameter in inspect.signature(source).parameters.items():
         hint, default = hints[name], parameter.default
         if is_dataclass(hint):

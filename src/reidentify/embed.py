@@ -9,32 +9,37 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reidentify.data.benchmark import Benchmark
+from reidentify.data.benchmark import Benchmark, camera_indices
 from reidentify.data.clips import dense, evenly
 from reidentify.data.console import tracked
-from reidentify.data.keypoints import resized
-from reidentify.data.pixels import DecodedOnTheFly, Pictures, Pixels, Size, ahead, open_pixels
+from reidentify.data.pixels import (
+    DecodedOnTheFly,
+    Picture,
+    Pictures,
+    Pixels,
+    ahead,
+    open_pixels,
+    picture_array,
+)
 from reidentify.errors import InputError, WeightsError
+from reidentify.joints import MARKET14
 from reidentify.models.catalogue import ModelSettings, build
 from reidentify.models.output import Output
+from reidentify.models.parts import compared
 from reidentify.models.video import channels_last
 from reidentify.models.views import views
 from reidentify.models.weights import Card, Preprocessing, card_path, load_state, read_state
-from reidentify.ranking.distance import unit
+from reidentify.pose import POSE, resized_joints
+from reidentify.ranking.parts import gathered
 from reidentify.values import JUNK, Embeddings, Sightings
 from reidentify.zoo.locate import device_of, require_kind, weights_path
 
 if TYPE_CHECKING:
     from reidentify.pose import PoseModel
 
-POSE = "pose-cpu"
-"""The shipped pose network that finds the joints of pictures which come without."""
-
-Picture: TypeAlias = "str | os.PathLike[str] | Image.Image | NDArray[np.uint8]"
 Run: TypeAlias = Callable[[Tensor, Tensor | None, Tensor | None, Tensor | None], Output]
 """Normalised images B x 3 x H x W, or clips B x T x 3 x H x W; cameras B; real frames B x T; joints B x 14 x 3 -> an
 Output."""
@@ -78,7 +83,7 @@ class Model:
     ) -> NDArray[np.float32]:
         """Embed pictures of persons, one person each.
 
-        For a network that is guided by joints a pose network finds them.
+        For a network that is guided by joints a pose network finds them, in the pictures at their own size.
 
         Args:
             images: one or many of: a path, a PIL image, or an array H x W x 3 uint8.
@@ -108,10 +113,11 @@ class Model:
         """As `embed`, of people whom nobody knows (pid -1), and with `parts` as of `read`."""
         if channels not in ("rgb", "bgr"):
             raise InputError(f"channels must be rgb or bgr, got {channels!r}")
-        many = list(images) if isinstance(images, (list, tuple)) else [images]
+        many: list[Any] = list(images) if isinstance(images, (list, tuple)) else [images]
         pixels = Pictures(many, channels, self._size, self.card.preprocessing.interpolation)
         people, options = Sightings(np.full(len(many), JUNK)), (flip, scales, batch_size, False)
-        vectors, visibility, _ = self._vectors(pixels, people.lengths, None, None, self._parts(parts), *options)
+        joints = self._joints(many, channels) if self.wants_keypoints else None
+        vectors, visibility, _ = self._vectors(pixels, people.lengths, None, joints, self._parts(parts), *options)
         return Embeddings(vectors, people, visibility)
 
     def embed_sightings(self, sightings: Sightings, **options: Any) -> Embeddings:
@@ -166,7 +172,7 @@ class Model:
         camids = None
         if cameras and self.card.cameras and seen.camids is not None:
             camids = torch.from_numpy(camera_indices(seen.camids, self.card.cameras))
-        joints = joints_of(seen, size, progress) if self.wants_keypoints else None
+        joints = resized_joints(seen, size, progress, self.device, cache) if self.wants_keypoints else None
         options = camids, joints, self._parts(parts), flip, scales, batch_size, progress
         vectors, visibility, attributes = self._vectors(pixels, seen.lengths, *options)
         return Embeddings(vectors, sightings, visibility), attributes
@@ -230,9 +236,8 @@ class Model:
                 np.add.at(told[name], owners, probabilities.cpu().numpy() * weights[chunk])
         for name, values in told.items():
             told[name] = np.asarray(values / lengths[:, None], np.float32)
-        if parts:  # a part that no frame shows stays 0
-            each = unit(out.reshape(visibility.size, self.card.embedding_dim)).reshape(out.shape)
-            return unit(each), np.clip(visibility / lengths[:, None], 0, 1).astype(np.float32), told
+        if parts:
+            return *gathered(out, visibility, lengths), told
         if len(rows) > len(lengths):
             out /= np.linalg.norm(out, axis=1, keepdims=True)
         else:
@@ -280,10 +285,7 @@ class Model:
             for a in self.card.schema
         }
         if parts:
-            seen = [(o.parts, o.visibility) for o in shown if o.parts is not None and o.visibility is not None]
-            weighted = [F.normalize(p.float(), dim=2) * v.float()[..., None] for p, v in seen]
-            visible = torch.stack([v.float() for _, v in seen]).mean(0)
-            vectors = F.normalize(torch.stack(weighted).sum(0), dim=2) * visible[..., None]
+            vectors, visible = compared(shown)
             return vectors.flatten(1), visible, told
         stripes = getattr(self.network, "num_parts", 1)
         raw = [o.embedding if stripes == 1 or o.parts is None else o.parts.flatten(1) for o in shown]
@@ -292,12 +294,26 @@ class Model:
 
     def find_joints(self, images: Tensor) -> Tensor:
         """The joints of RGB pixels, B x 3 x H x W uint8, found by the package's pose network: B x 14 x 3."""
+        pictures = list(images.permute(0, 2, 3, 1).cpu().numpy())
+        return torch.from_numpy(self._pose_network().find(pictures)).to(images.device)
+
+    def _joints(self, pictures: Sequence[Picture], channels: str) -> NDArray[np.float32]:
+        """The joints of pictures, found at their own size, in pixels of the network's: N x 14 x 3."""
+        found = np.zeros((len(pictures), len(MARKET14), 3), np.float32)
+        for chunk in _chunks(len(pictures), 64):  # few are held in memory at full size
+            shown = [picture_array(pictures[i], channels) for i in chunk]
+            joints = self._pose_network().find(shown)
+            scale = np.array([(self._size[1] / s.shape[1], self._size[0] / s.shape[0]) for s in shown])[:, None]
+            joints[..., :2] = (joints[..., :2] + 0.5) * scale - 0.5
+            found[chunk] = joints
+        return found
+
+    def _pose_network(self) -> PoseModel:
         from reidentify.pose import load_pose
 
         if self._pose is None:
             self._pose = load_pose(POSE, self.device)
-        pictures = list(images.permute(0, 2, 3, 1).cpu().numpy())
-        return torch.from_numpy(self._pose.find(pictures)).to(images.device)
+        return self._pose
 
     def _probabilities(self, logits: Tensor) -> Tensor:
         """Of the values of one attribute, B x values, by the loss that its head was trained with."""
@@ -365,22 +381,6 @@ def load(
             f"{card_path(path)}: embedding_dim is {card.embedding_dim}, but the network's is {network.embedding_dim}"
         )
     return Model.of_network(channels_last(network.eval().to(where)), card, where)
-
-
-def joints_of(sightings: Sightings, size: Size, progress: bool = True) -> NDArray[np.float32]:
-    """The joints of every frame in pixels of the resized images, F x 14 x 3, float32, as `data.keypoints.resized`.
-
-    Where a data set has none, the package's pose network finds them, and a line says so.
-    """
-    from reidentify.pose import with_joints
-
-    return resized(with_joints(sightings, POSE, progress), size, progress)
-
-
-def camera_indices(camids: NDArray[np.int64], cameras: Sequence[int]) -> NDArray[np.int64]:
-    """The place of each camera among `cameras`, -1 for one that is not there. N, int64."""
-    places = {camera: place for place, camera in enumerate(cameras)}
-    return np.array([places.get(camera, -1) for camera in camids.tolist()], np.int64)
 
 
 def _chunks(count: int, size: int) -> Iterator[NDArray[np.int64]]:

@@ -100,10 +100,10 @@ def to_market14(keypoints: ArrayLike) -> NDArray[np.float32]:
     is below it, unseen where the face or the neck is.
 
     Args:
-        keypoints: ... x J x 3: x, y in pixels, and visibility from 0 to 1.
+        keypoints: ... x J x 3: x, y in pixels, and visibility from 0 to 1, or NaN where that is unknown.
 
     Returns:
-        ... x 14 x 3, float32.
+        ... x 14 x 3, float32. Of a frame of which all visibilities are NaN, they stay so.
 
     Raises:
         InputError: another shape, or `joint_set` knows no set of J joints.

@@ -13,7 +13,7 @@ from reidentify.data.pairs import positive_pairs
 from reidentify.errors import InputError
 from reidentify.pairs import BATCH, Encoded, PairModel
 from reidentify.ranking.distance import DotProduct, as_array, blocks, smallest, unit
-from reidentify.values import DISTRACTOR, Embeddings, Sightings
+from reidentify.values import DISTRACTOR, Sightings
 
 
 def hardest_negatives(
@@ -24,7 +24,6 @@ def hardest_negatives(
     nearest: int = 20,
     candidates: int | None = None,
     margin: float | None = None,
-    embeddings: Embeddings | None = None,
     seed: int = 0,
     cache: bool = True,
     progress: bool = True,
@@ -33,7 +32,7 @@ def hardest_negatives(
 
     Not every pair is scored, as a set of 10,000 images has some 50 million. A first pass proposes for every image its
     `nearest` images of other people: by the cosine similarity of the network's own maps, averaged over a grid of 6 x 2
-    cells and centred, of its embeddings if it is siamese, or of `embeddings`. The network scores these proposals, each
+    cells and centred, or of its embeddings if it is siamese. The network scores these proposals, each
     in one order. So a pair that the network mistakes and the first pass finds unlike is missed.
 
     With a `margin` the pairs are semi-hard (after Schroff et al., FaceNet, CVPR 2015, section 3.2): only those count
@@ -46,7 +45,6 @@ def hardest_negatives(
         nearest: proposals for each image.
         candidates: score at most so many proposals, the most similar; None: all, up to N x nearest.
         margin: in probability, above 0.
-        embeddings: N vectors for the first pass, of any network.
         seed: of the positive pairs.
         cache, progress: as of `Encoded`.
 
@@ -54,19 +52,16 @@ def hardest_negatives(
         Up to `count` x 2 row numbers, int64, the smaller first, no pair twice; highest P(same) first.
 
     Raises:
-        InputError: fewer than two identities, a number below 1, or embeddings of other rows.
+        InputError: fewer than two identities, or a number below 1.
     """
     if min(count, nearest, 1 if candidates is None else candidates) < 1 or (margin is not None and margin <= 0):
         raise InputError("mining: the numbers of pairs, nearest images and candidates, and the margin must be above 0")
-    if embeddings is not None and len(embeddings) != len(sightings):
-        raise InputError(f"mining: {len(embeddings)} embeddings do not belong to {len(sightings)} rows")
     known = np.flatnonzero(sightings.pids > DISTRACTOR)
     people = sightings[known]
     if len(people.identities) < 2:
         raise InputError("mining: there are fewer than two identities, so no pair shows two people")
     encoded = Encoded(model, people, cache=cache, progress=progress)
-    vectors = _pooled(encoded, progress) if embeddings is None else embeddings.vectors[known]
-    pairs = _proposals(vectors, people.pids, nearest)[:candidates]
+    pairs = _proposals(_pooled(encoded, progress), people.pids, nearest)[:candidates]
     probability = encoded.compared(pairs, symmetric=False, progress=progress)[:, 1]
     if margin is not None:
         positives = positive_pairs(people.pids)

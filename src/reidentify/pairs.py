@@ -29,8 +29,8 @@ MEMORY = 2 << 30
 """Bytes that encoded images may take: some 48,000 images at 25 maps of 37 x 12. Of more, some are encoded again."""
 REMEMBERED = 1 << 27
 """Distances that a scorer keeps at most (512 MiB)."""
-BATCH = 32
-"""Pairs compared at once: few enough that what lies between the layers stays small."""
+BATCH, BATCH_CUDA = 32, 128
+"""Pairs compared at once, on a CPU and on a GPU: few enough that what lies between the layers stays small."""
 
 
 class PairModel:
@@ -113,19 +113,30 @@ class Encoded:
     Args:
         model: the network.
         sightings: N images with files. They are resized to what the network sees. A network that wants joints takes
-            theirs; where they have none, a pose network finds them.
+            theirs; where they have none, a pose network finds them on the model's device.
         memory: bytes.
-        cache: decode into the pixel cache, so that the next network need not.
+        cache: decode into the pixel cache, so that the next network need not; joints that are found likewise.
         progress: show progress bars.
+        batch_size: pairs compared at once; None: `BATCH`, on a GPU `BATCH_CUDA`.
 
     Raises:
-        InputError: rows without files, or of several frames.
+        InputError: rows without files, or of several frames; or a batch size below 1.
     """
 
     def __init__(
-        self, model: PairModel, sightings: Sightings, memory: int = MEMORY, cache: bool = True, progress: bool = True
+        self,
+        model: PairModel,
+        sightings: Sightings,
+        memory: int = MEMORY,
+        cache: bool = True,
+        progress: bool = True,
+        batch_size: int | None = None,
     ) -> None:
         files = images_of(sightings)
+        if batch_size is not None and batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, got {batch_size}")
+        default = BATCH_CUDA if model.device.type == "cuda" else BATCH
+        self._batch = default if batch_size is None else batch_size
         self._model, self._memory, size = model, memory, model.size
         interpolation = model.card.preprocessing.interpolation
         self._pixels: Pixels = DecodedOnTheFly(files, size, interpolation)
@@ -135,7 +146,7 @@ class Encoded:
         if model.network.wants_keypoints:
             from reidentify.pose import with_joints
 
-            posed = sightings if sightings.keypoints is not None else with_joints(sightings)
+            posed = with_joints(sightings, progress=progress, device=model.device, cache=cache)
             self._keypoints = resized(posed, size, progress)
         self._kept: dict[str, Tensor] = {}
         self._slots = np.full(len(sightings), -1)
@@ -150,7 +161,7 @@ class Encoded:
         return len(self._owners)
 
     def of(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
-        """The encoded images of some rows, at most 2 `BATCH` different ones, in the order asked for."""
+        """The encoded images of some rows, at most 2 `batch_size` different ones, in the order asked for."""
         needed = np.unique(rows)
         self._time += 1
         here = self._slots[needed]
@@ -174,7 +185,7 @@ class Encoded:
     def _put(self, rows: NDArray[np.int64], found: dict[str, Tensor]) -> None:
         if not self.capacity:
             each = sum(tensor[0].nbytes for tensor in found.values())
-            capacity = min(len(self), max(2 * BATCH, self._memory // max(each, 1)))
+            capacity = min(len(self), max(2 * self._batch, self._memory // max(each, 1)))
             self._kept = {name: tensor.new_empty(capacity, *tensor.shape[1:]) for name, tensor in found.items()}
             self._owners, self._used = np.full(capacity, -1), np.zeros(capacity, np.int64)
         slots = np.argsort(self._used, kind="stable")[: len(rows)]  # what was used now is at the end
@@ -195,7 +206,7 @@ class Encoded:
         if len(rows) > self.capacity:  # pairs of the same two groups of images follow one another
             groups = np.sort(np.searchsorted(rows, pairs) // (self.capacity // 2), axis=1)
             order = np.lexsort((groups[:, 1], groups[:, 0]))
-        chunks = [order[i : i + BATCH] for i in range(0, len(order), BATCH)]
+        chunks = [order[i : i + self._batch] for i in range(0, len(order), self._batch)]
         for chunk in tracked(chunks, len(chunks), "Comparing", progress):
             both = self.of(pairs[chunk].T.reshape(-1))
             a, b = ({name: tensor[half] for name, tensor in both.items()} for half in _halves(len(chunk)))
@@ -216,6 +227,7 @@ def score_pairs(
     memory: int = MEMORY,
     cache: bool = True,
     progress: bool = True,
+    batch_size: int | None = None,
 ) -> NDArray[np.float32]:
     """How probably pairs of images show one person, as the network was trained.
 
@@ -225,7 +237,7 @@ def score_pairs(
         pairs: P x 2 row numbers.
         symmetric: the mean of both orders, which takes twice as long; else the first image comes first.
         memory: bytes that encoded images may take; within that each is encoded once.
-        cache, progress: as of `Encoded`.
+        cache, progress, batch_size: as of `Encoded`.
 
     Returns:
         P, float32, from 0 to 1.
@@ -234,7 +246,7 @@ def score_pairs(
     if not len(pairs):
         return np.empty(0, np.float32)
     rows, places = np.unique(pairs, return_inverse=True)  # only what is compared is decoded
-    encoded = Encoded(model, sightings[rows], memory, cache, progress)
+    encoded = Encoded(model, sightings[rows], memory, cache, progress, batch_size)
     return encoded.compared(places.reshape(-1, 2), symmetric, progress)[:, 1]
 
 
@@ -262,7 +274,8 @@ class PairScorer:
     Args:
         model: the network.
         query, gallery: images with files.
-        symmetric, memory, cache, progress: as of `score_pairs`.
+        symmetric, memory, cache, progress, batch_size: as of `score_pairs`.
+        cascaded: a cascade asks, for one query at a time, and shows the progress of comparing.
     """
 
     def __init__(
@@ -275,11 +288,13 @@ class PairScorer:
         memory: int = MEMORY,
         cache: bool = True,
         progress: bool = True,
+        batch_size: int | None = None,
+        cascaded: bool = False,
     ) -> None:
         for side in (query, gallery):
             images_of(side)
-        self._sides, self._symmetric, self._progress = (len(query), len(gallery)), symmetric, progress
-        self._encoded = Encoded(model, Sightings.concat([query, gallery]), memory, cache, progress)
+        self._sides, self._symmetric, self._progress = (len(query), len(gallery)), symmetric, progress and not cascaded
+        self._encoded = Encoded(model, Sightings.concat([query, gallery]), memory, cache, progress, batch_size)
         # Zeros take no memory before they are written over, and a distance of 0 that is measured again is 0 again.
         self._known = np.zeros(self._sides, np.float32) if len(query) * len(gallery) <= REMEMBERED else None
 
@@ -329,16 +344,21 @@ def verify(model: PairModel, first: str | os.PathLike[str], second: str | os.Pat
     there, back = both.compared(np.array([[0, 1], [1, 0]]), symmetric=False, progress=False)[:, 1].tolist()
     height, width = model.size
     sizes = " and ".join(f"{h}x{w}" for h, w in image_sizes(files, progress=False).tolist())
-    stated = model.card.training.get("pairs", {})
-    negatives = 1 if stated.get("sampling") == "balanced" else stated.get("negatives")
-    trained = (
-        ""
-        if negatives is None
-        else (f", which was trained on {negatives} pair{'s' * (negatives > 1)} of two people for each of one")
-    )
     return PairVerdict(
         (there + back) / 2,
         (there, back),
-        f"The probability is the softmax of {model.card.name}{trained}; it was not calibrated on other people.\n"
+        f"The probability is the softmax of {model.card.name}{_trained(model.card)}; it was not calibrated on other"
+        f" people.\n"
         f"The pictures, {sizes} (height x width), were resized to {height}x{width}.",
     )
+
+
+def _trained(card: Card) -> str:
+    """How many negatives the network saw for each positive, and which, as far as its card says."""
+    stated = card.training.get("pairs", {})
+    negatives = 1 if stated.get("sampling") == "balanced" else stated.get("negatives")
+    if negatives is None:
+        return ""
+    text = f", which was trained on {negatives} pair{'s' * (negatives > 1)} of two people for each of one"
+    kind, share = stated.get("mining", "none"), stated.get("mined_share", 0)
+    return text if kind == "none" else f"{text}, of them up to {100 * share:.0f} % mined ({kind} negatives)"

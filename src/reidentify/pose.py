@@ -6,7 +6,7 @@ import hashlib
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,12 +16,20 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 from torch import Tensor
 
-from reidentify import files
 from reidentify.data.console import say, tracked
-from reidentify.data.keypoints import image_sizes
-from reidentify.data.pixels import DecodedOnTheFly, Pixels, ahead, cache_folder, open_pixels, to_array
-from reidentify.embed import Picture
-from reidentify.errors import ImageError, InputError, ReidentifyWarning, WeightsError
+from reidentify.data.keypoints import file_stamps, image_sizes, keep_joints, kept_joints, resized
+from reidentify.data.pixels import (
+    DecodedOnTheFly,
+    Picture,
+    Pixels,
+    Size,
+    ahead,
+    cache_folder,
+    open_pixels,
+    picture_array,
+    to_array,
+)
+from reidentify.errors import InputError, ReidentifyWarning, WeightsError
 from reidentify.joints import MARKET14, to_market14
 from reidentify.models.pose import PoseNetwork, build_pose, decode
 from reidentify.models.pose_settings import PoseSettings
@@ -31,6 +39,11 @@ from reidentify.zoo.locate import device_of, require_kind, weights_path
 
 BATCH = 64
 """Images that the network sees at once."""
+_DECODING = 2
+"""Raised when the way from heat maps to joints changes, so that joints in the cache are found again."""
+
+POSE = "pose-cpu"
+"""The shipped pose network that finds the joints of pictures which come without."""
 
 
 class PoseModel:
@@ -41,13 +54,17 @@ class PoseModel:
         preprocessing: what the network expects of an image.
         device: where it runs.
         name: what it is called.
-        key: what tells its joints from those of other weights.
+        key: what tells the network from others, its views of an image included.
+
+    Attributes:
+        key: what tells its joints from those of other networks, and of the same one used otherwise.
     """
 
     def __init__(
         self, run: Callable[[Tensor], Tensor], preprocessing: Preprocessing, device: torch.device, name: str, key: str
     ) -> None:
-        self._run, self.preprocessing, self.device, self.name, self.key = run, preprocessing, device, name, key
+        self._run, self.preprocessing, self.device, self.name = run, preprocessing, device, name
+        self.key = hashlib.sha256(f"{_DECODING} {key} {preprocessing}".encode()).hexdigest()
 
     @staticmethod
     def of_network(network: PoseNetwork, card: Card, device: torch.device) -> PoseModel:
@@ -59,7 +76,7 @@ class PoseModel:
             maps, visibility = heat_maps(network, images, card.flip)
             return decode(maps, visibility, (images.shape[-2], images.shape[-1]))
 
-        return PoseModel(run, card.preprocessing, device, card.name, card.sha256)
+        return PoseModel(run, card.preprocessing, device, card.name, f"{card.sha256} flip={card.flip}")
 
     def __repr__(self) -> str:
         height, width = self.size
@@ -90,9 +107,12 @@ class PoseModel:
         many: list[Any] = list(images) if isinstance(images, (list, tuple)) else [images]
         found = []
         for start in range(0, len(many), BATCH):
-            shown = [_array(picture, channels) for picture in many[start : start + BATCH]]
-            small = [to_array(Image.fromarray(s), self.size, self.preprocessing.interpolation) for s in shown]
-            found.append(self._joints(np.stack(small), np.array([s.shape[:2] for s in shown])))
+            small, sizes = [], []
+            for picture in many[start : start + BATCH]:  # one at a time at its full size
+                shown = picture_array(picture, channels)
+                sizes.append(shown.shape[:2])
+                small.append(to_array(Image.fromarray(shown), self.size, self.preprocessing.interpolation))
+            found.append(self._joints(np.stack(small), np.array(sizes)))
         return np.concatenate(found) if found else np.zeros((0, len(MARKET14), 3), np.float32)
 
     def keypoints(self, sightings: Sightings, cache: bool = True, progress: bool = True) -> NDArray[np.float32]:
@@ -182,6 +202,8 @@ def load_pose(
         raise WeightsError(f"{card_path(path)}: the architecture is not one of this version ({error})") from None
     network = build_pose(settings)
     load_state(network, read_state(path, card), str(path))
+    if not card.sha256:  # of a card written by hand
+        card = replace(card, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
     return PoseModel.of_network(network, card, where)
 
 
@@ -199,81 +221,71 @@ def _foreign(path: Path, stated: Preprocessing | None, device: str | None) -> Po
             ReidentifyWarning,
             stacklevel=3,
         )
-    key = hashlib.sha256(path.read_bytes()).hexdigest()
-    return PoseModel(network, stated, torch.device("cpu"), path.stem, key)
+    digest = hashlib.sha256()
+    # The weights of an OpenVINO graph lie beside it; those of an ONNX file may.
+    for part in (path, path.with_suffix(".bin"), Path(f"{path}.data"), Path(f"{path}_data")):
+        if part.is_file():
+            digest.update(hashlib.sha256(part.read_bytes()).digest())
+    return PoseModel(network, stated, torch.device("cpu"), path.stem, digest.hexdigest())
 
 
-def _array(picture: Picture, channels: str) -> NDArray[np.uint8]:
-    """A picture at its own size, H x W x 3, RGB."""
-    if isinstance(picture, (str, os.PathLike)):
-        from reidentify.data.pixels import decode as read_image
+def with_joints(
+    sightings: Sightings,
+    weights: str = POSE,
+    progress: bool = True,
+    device: str | torch.device | None = None,
+    cache: bool = True,
+) -> Sightings:
+    """The same rows with joints everywhere: a pose network finds those of frames of which none are known.
 
-        return read_image(picture)
-    if isinstance(picture, np.ndarray):
-        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
-            got = " x ".join(map(str, picture.shape))
-            raise InputError(f"an image array must be H x W x 3 uint8, got {got} {picture.dtype}")
-        return picture if channels == "rgb" else np.ascontiguousarray(picture[:, :, ::-1])
-    if not isinstance(picture, Image.Image):
-        raise InputError(f"an image must be a path, a PIL image or an array, got {type(picture).__name__}")
-    return to_array(picture, None)
-
-
-def with_joints(sightings: Sightings, weights: str = "pose-cpu", progress: bool = True) -> Sightings:
-    """The same rows with joints everywhere: a pose network finds them where a data set has none.
-
-    Where several data sets are joined, those of which no joint at all is known get theirs from the network; the others
-    keep their own. What was found is kept in the cache and read from there the next time.
+    A frame's joints are unknown where every visibility is NaN, as of the data sets without joints among several that
+    are joined; a visibility of 0 says that a joint is not seen, and stays. What was found is kept in the cache by file,
+    and read from there the next time.
 
     Args:
         sightings: rows with files.
         weights: as `load_pose` takes them.
         progress: show progress bars, and say that joints are looked for.
+        device: where the pose network runs, as of `load_pose`.
+        cache: read and keep what was found; False: find all that is unknown, and keep nothing.
 
     Returns:
         Sightings with `keypoints` F x 14 x 3.
 
     Raises:
-        InputError: the rows name no files.
+        InputError: the rows name no files, or an unknown set of joints.
         ImageError: a file cannot be read.
         WeightsError: as `load_pose`.
     """
-    frames = int(sightings.offsets[-1])
-    joints = np.zeros((frames, len(MARKET14), 3), np.float32)
-    lacking = np.ones(frames, bool)
+    joints = np.full((int(sightings.offsets[-1]), len(MARKET14), 3), np.nan, np.float32)
     if sightings.keypoints is not None:
         joints = to_market14(sightings.keypoints).copy()
-        known = (joints[..., 2] > 0).any(1)
-        source = np.full(len(sightings), "", object) if sightings.sources is None else sightings.sources
-        of_frame = source[sightings.frame_rows()]
-        lacking = ~np.isin(of_frame, np.unique(of_frame[known].astype(str)).tolist())
-    if lacking.any():
+    unknown = np.isnan(joints[..., 2]).all(1)
+    if unknown.any():
         if sightings.files is None:
             raise InputError("these sightings name neither files nor joints, so joints cannot be found")
-        rows = Sightings(np.zeros(int(lacking.sum()), np.int64), files=sightings.files[lacking])
-        joints[lacking] = _kept(load_pose(weights), rows, progress)
+        names, places = np.unique(sightings.files[unknown], return_inverse=True)
+        joints[unknown] = _found(load_pose(weights, device), names.tolist(), progress, cache)[places]
     return sightings.replace(keypoints=joints)
 
 
-def _kept(model: PoseModel, rows: Sightings, progress: bool) -> NDArray[np.float32]:
-    """The joints of images, from the cache if they were found before."""
-    assert rows.files is not None
-    digest = hashlib.sha256(f"1 {model.key}".encode())
-    for name in map(os.path.abspath, rows.files):
-        try:
-            stat = os.stat(name)
-        except OSError:
-            raise ImageError(name, "no such file") from None
-        digest.update(f"\n{name}\0{stat.st_size}\0{stat.st_mtime_ns}".encode())
-    path = cache_folder() / "joints" / f"{digest.hexdigest()[:32]}.npy"
-    if path.exists():
-        return np.load(path)
-    if progress:
-        say(f"finding the joints of {len(rows):,} images with {model.name}; they are kept in {path.parent}")
-    found = model.keypoints(rows, progress=progress)
-    with files.whole(path) as partial, open(partial, "wb") as file:
-        np.save(file, found)
-    return found
+def _found(model: PoseModel, names: list[str], progress: bool, cache: bool) -> NDArray[np.float32]:
+    """The joints of images, those from the cache that were found before."""
+    stamps, path = file_stamps(names), cache_folder() / "joints" / f"{model.key[:32]}.parquet"
+    joints = np.full((len(names), len(MARKET14), 3), np.nan, np.float32)
+    if cache:
+        joints = kept_joints(path, stamps)
+    new = np.flatnonzero(np.isnan(joints[..., 2]).all(1))
+    if len(new):
+        if progress:
+            kept = f"; they are kept in {path.parent}" if cache else ""
+            say(f"finding the joints of {len(new):,} images with {model.name}{kept}")
+        rows = Sightings(np.zeros(len(new), np.int64), files=np.array([names[i] for i in new], object))
+        # Each image is looked at once, so its pixels need not be kept.
+        joints[new] = model.keypoints(rows, cache=False, progress=progress)
+        if cache:
+            keep_joints(path, [stamps[i] for i in new], joints[new])
+    return joints
 
 
 Length = Literal["torso", "head"]
@@ -364,3 +376,18 @@ def joints_of(keypoints: ArrayLike) -> list[dict[str, float | str]]:
         {"joint": name, "x": round(float(x), 2), "y": round(float(y), 2), "visibility": round(float(seen), 4)}
         for name, (x, y, seen) in zip(MARKET14.joints, np.asarray(keypoints))
     ]
+
+
+def resized_joints(
+    sightings: Sightings,
+    size: Size,
+    progress: bool = True,
+    device: torch.device | None = None,
+    cache: bool = True,
+) -> NDArray[np.float32]:
+    """The joints of every frame in pixels of the resized images, F x 14 x 3, float32, as `data.keypoints.resized`.
+
+    Where a data set has none, the package's pose network finds them on `device`, and a line says so; `cache` as of
+    `with_joints`.
+    """
+    return resized(with_joints(sightings, POSE, progress, device, cache), size, progress)

@@ -89,7 +89,8 @@ class Sightings:
         attributes: named row columns of N entries each; integers, -1 where unlabelled.
         frames: F, int64. Frame numbers as published; -1 where unknown.
         boxes: F x 4, float32. x0, y0, x1, y1 in pixels of the full frame.
-        keypoints: F x J x 3, float32. x, y in pixels of the file, and visibility from 0 (unseen) to 1.
+        keypoints: F x J x 3, float32. x, y in pixels of the file, and visibility from 0 (unseen) to 1; NaN where it is
+            unknown, as in all of a frame whose joints nobody looked for.
         masks: F, str. Paths of the person masks.
         sources: N, str. The data set a row comes from, when several are joined.
         offsets: N + 1, int64, rising from 0 to F. None: every row is one image.
@@ -198,7 +199,7 @@ class Sightings:
     @staticmethod
     def concat(parts: Sequence[Sightings]) -> Sightings:
         """The rows of `parts` one after another. A column that only some parts have is filled with "unknown"."""
-        unknown = {"camids": -1, "times": np.nan, "frames": -1, "boxes": np.nan, "keypoints": 0.0}
+        unknown = {"camids": -1, "times": np.nan, "frames": -1, "boxes": np.nan, "keypoints": np.nan}
 
         def join(name: str, size: Any) -> NDArray[Any] | None:
             have = [getattr(p, name) for p in parts]

@@ -126,3 +126,15 @@ def test_the_seed_decides() -> None:
     augment, given = Augment(brightness=0.2, patch=0.3), batch()
     torch.testing.assert_close(augment(given, seeded(3)).pixels, augment(given, seeded(3)).pixels, rtol=0, atol=0)
     assert not torch.equal(augment(given, seeded(3)).pixels, augment(given, seeded(4)).pixels)
+
+
+def test_a_joint_is_in_the_image_as_far_as_its_pixels_reach() -> None:
+    """Half a pixel beyond the centres of the outer ones, as everywhere (`posemaps.seen`)."""
+    given = batch(64)
+    given.keypoints[..., 0], given.keypoints[..., 1] = -0.03, 15.4
+    out = Augment(**NOTHING | {"pad": 1})(given, seeded()).keypoints
+    moved = (out[:, 0, 0, :2] - given.keypoints[:, 0, 0, :2]).round()
+    expected = (moved[:, 0] >= 0) & (moved[:, 1] <= 0)
+    assert 0 < expected.sum() < 64
+    assert torch.equal(out[:, 0, 0, 2] == 1, expected)
+    assert (moved == 0).all(1).any()

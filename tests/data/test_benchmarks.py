@@ -15,6 +15,7 @@ from reidentify.data.benchmark import Benchmark
 from reidentify.data.benchmarks import READERS, benchmark, facts, join, layout, names, trained_on_tested
 from reidentify.data.root import data_root, image_files
 from reidentify.errors import InputError
+from reidentify.joints import COCO17, MARKET14
 from reidentify.ranking.protocol import MARKET1501, NO_CAMERAS, SINGLE_SHOT
 
 
@@ -380,6 +381,26 @@ def test_joined_sets_keep_people_and_cameras_apart(tmp_path):
     assert np.isnan(b.train.times).tolist() == [False] * 3 + [True] * 4
 
 
+def test_different_sets_of_joints_are_joined_as_markets():
+    from reidentify import Sightings
+
+    def part(name, keypoints):
+        split = np.full(1, "train", object)
+        return Benchmark(name, Sightings(np.array([1]), keypoints=keypoints, split=split))
+
+    coco = np.ones((1, 17, 3))
+    coco[0, COCO17.index("left knee")] = 20, 90, 0.5
+    b = join([part("market", np.full((1, 14, 3), 7.0)), part("coco", coco), part("none", None)])
+    assert b.train.keypoints.shape == (3, 14, 3)
+    assert (b.train.keypoints[0] == 7).all()
+    assert b.train.keypoints[1, MARKET14.index("left knee")].tolist() == [20, 90, 0.5]
+    assert np.isnan(b.train.keypoints[2]).all()
+    alike = join([part("a", coco), part("b", coco)])
+    assert alike.train.keypoints.shape == (2, 17, 3)
+    with pytest.raises(InputError, match="which of 21 joints"):
+        join([part("a", coco), part("hands", np.ones((1, 21, 3)))])
+
+
 def test_what_cannot_be_joined_is_refused(tmp_path):
     market(tmp_path / "market1501")
     pictures(tmp_path / "SenseReID" / "test_probe", ["00000_0.jpg"])
@@ -413,6 +434,7 @@ def test_people_of_one_set_that_another_tests_on():
     for trained, tested in (
         ("market1501", "market1501"),
         ("market1501", "market1501-tracklets"),
+        ("viper", "viper@0"),
         ("street+market1501", "market1501"),
         ("msmt17", "mars"),
         ("", "mars"),

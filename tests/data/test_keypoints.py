@@ -1,5 +1,6 @@
 """Joints in pixels of the resized image, by hand."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from PIL import Image
 
 from reidentify import ImageError, InputError, Sightings
-from reidentify.data.keypoints import image_sizes, resized
+from reidentify.data.keypoints import file_stamps, image_sizes, keep_joints, kept_joints, resized
 from reidentify.joints import COCO17, MARKET14
 
 
@@ -67,7 +68,8 @@ def test_an_image_is_as_large_as_it_is_shown(tmp_path: Path) -> None:
 def test_wrong_joints_are_named(tmp_path: Path) -> None:
     files = [picture(tmp_path / "a.jpg", 64, 128), picture(tmp_path / "b.jpg", 64, 128)]
     good = joints(14, neck=(5, 5, 1))
-    for wrong, said in (((np.inf, 5, 1), "no finite position"), ((5, 5, 1.5), "visibility outside 0 to 1")):
+    coco = "visibility outside 0 to 1; of COCO's flags 0, 1 and 2, give 0 for 0, 0 .or 0.5. for 1, and 1 for 2"
+    for wrong, said in (((np.inf, 5, 1), "no finite position"), ((5, 5, 2), coco), ((5, 5, -1), coco)):
         rows = Sightings([1, 2], files=files, keypoints=np.stack([good, joints(14, right_hip=wrong)]))
         with pytest.raises(InputError, match=rf"the right hip in .*b\.jpg .*{said}"):
             resized(rows, (128, 64), progress=False)
@@ -76,3 +78,33 @@ def test_wrong_joints_are_named(tmp_path: Path) -> None:
     gone = Sightings([1], files=[str(tmp_path / "c.jpg")], keypoints=good[None])
     with pytest.raises(ImageError, match=r"c\.jpg: no such file"):
         resized(gone, (128, 64), progress=False)
+
+
+def test_what_is_unknown_counts_as_unseen(tmp_path: Path) -> None:
+    files = [picture(tmp_path / "a.jpg", 64, 128), picture(tmp_path / "b.jpg", 64, 128)]
+    partly = joints(14, neck=(5, 5, 1), head_top=(7, 7, np.nan))
+    rows = Sightings([1, 2], files=files, keypoints=np.stack([partly, np.full((14, 3), np.nan)]))
+    found = resized(rows, (128, 64), progress=False)
+    assert found[0, 1].tolist() == [5, 5, 1]
+    assert np.array_equal(found[0, 0], np.zeros(3))
+    assert np.array_equal(found[1], np.zeros((14, 3)))
+
+
+def test_kept_joints_of_several_writers(tmp_path: Path) -> None:
+    """Each adds its own file to the table; all are there in the end, and a file that changed is not."""
+    files = [picture(tmp_path / f"{i}.png", 4, 4) for i in range(24)]
+    stamps, table = file_stamps(files), tmp_path / "cache" / "some.parquet"
+    found = np.random.default_rng(0).random((24, 14, 3)).astype(np.float32)
+    assert np.isnan(kept_joints(table, stamps)).all()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: keep_joints(table, stamps[i : i + 1], found[i : i + 1]), range(24)))
+    np.testing.assert_array_equal(kept_joints(table, stamps[::-1]), found[::-1])
+    picture(tmp_path / "3.png", 8, 4)
+    again = file_stamps(files)
+    kept = kept_joints(table, again)
+    assert np.flatnonzero(np.isnan(kept[:, 0, 0])).tolist() == [3]
+    keep_joints(table, again[3:4], found[:1])
+    np.testing.assert_array_equal(kept_joints(table, again[3:4]), found[:1])
+    assert np.isnan(kept_joints(table, stamps[3:4])).all()  # one row a file
+    with pytest.raises(ImageError, match=r"gone\.png: no such file"):
+        file_stamps([str(tmp_path / "gone.png")])

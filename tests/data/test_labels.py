@@ -260,10 +260,10 @@ def test_truncation_and_legs():
 
 
 def test_joints_that_say_nothing():
-    unseen, flat = person(0), person(0)
+    unseen, flat, unknown = person(0), person(0), np.full_like(person(0), np.nan)
     unseen[3, 2] = 0
     flat[:, 1] = 60
-    found = derive(np.stack([unseen, flat]))
+    found = derive(np.stack([unseen, flat, unknown]))
     assert all((values == -1).all() for values in found.values())
 
 

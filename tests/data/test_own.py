@@ -272,6 +272,50 @@ def test_parquet_table(tmp_path):
     assert read(tmp_path / "t.parquet").sightings.pids.tolist() == [2, 1]
 
 
+def test_joints_in_a_table(tmp_path):
+    """A list of x, y and visibility for each joint, or all numbers in one; empty where nothing is known."""
+    pictures(tmp_path, ["1.jpg", "2.jpg", "3.jpg"])
+    joints = np.arange(14 * 3, dtype=float).reshape(14, 3) / 100
+    columns = {"path": ["1.jpg", "2.jpg", "3.jpg"], "pid": [1, 1, 3]}
+    for cells in ([joints.tolist(), None, joints.tolist()], [joints.ravel().tolist(), None, joints.ravel().tolist()]):
+        pq.write_table(pa.table({**columns, "keypoints": cells}), tmp_path / "t.parquet")
+        found = read(tmp_path / "t.parquet").sightings.keypoints
+        np.testing.assert_allclose(found[[0, 2]], [joints, joints], rtol=1e-6)
+        assert np.isnan(found[1]).all()
+    tracklets = {**columns, "tracklet": [1, 1, 2], "frame": [2, 1, 1]}
+    pq.write_table(pa.table({**tracklets, "keypoints": cells}), tmp_path / "t.parquet")
+    found = read(tmp_path / "t.parquet").sightings
+    assert [Path(file).name for file in found.files] == ["2.jpg", "1.jpg", "3.jpg"]
+    assert np.isnan(found.keypoints[:, 0, 0]).tolist() == [True, False, False]
+    place = import_data(tmp_path / "t.parquet", tmp_path / "out", fraction=1.0)
+    np.testing.assert_array_equal(benchmark(place.parent).sightings.keypoints, found.keypoints)
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ([[1.0, 2.0], None], r"row 1, column keypoints: expected a list of x, y and visibility .* got \[1.0, 2.0\]"),
+        (["1 2 3", "4"], "row 1, column keypoints: expected a list"),
+        ([[1.0] * 42, [1.0] * 51], "column keypoints: row 1 has 14 joints and row 2 has 17"),
+        ([[1.0] * 63, None], "keypoints: which of 21 joints are left and right is unknown"),
+        ([None, [1.0] * 42], "row 2: walk is a folder, and joints are of one picture"),
+    ],
+)
+def test_joints_that_cannot_be_used(tmp_path, cells, message):
+    pictures(tmp_path, ["1.jpg", "walk/1.jpg", "walk/2.jpg"])
+    pq.write_table(pa.table({"path": ["1.jpg", "walk"], "pid": [1, 2], "keypoints": cells}), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=r"t\.parquet: " + message):
+        read(tmp_path / "t.parquet")
+
+
+def test_a_folder_may_stand_beside_pictures_with_joints(tmp_path):
+    pictures(tmp_path, ["1.jpg", "walk/1.jpg", "walk/2.jpg"])
+    cells = [[1.0] * 42, None]
+    pq.write_table(pa.table({"path": ["1.jpg", "walk"], "pid": [1, 2], "keypoints": cells}), tmp_path / "t.parquet")
+    found = read(tmp_path / "t.parquet").sightings.keypoints
+    assert np.isnan(found[:, 0, 0]).tolist() == [False, True, True]
+
+
 # Splitting and importing ---------------------------------------------------------------------------------------------
 
 

@@ -217,3 +217,58 @@ def test_views_move_joints_with_the_image() -> None:
         assert (total * rows).sum() / total.sum() == pytest.approx(y, abs=0.02)
         assert (total * columns).sum() / total.sum() == pytest.approx(x, abs=0.02)
     torch.testing.assert_close(mirrored(mirrored(joints, 4), 4), joints)
+
+
+@pytest.mark.parametrize("architecture", ["spindle", "aacn"])
+def test_how_visible_a_part_is_does_not_turn_its_vector(architecture: str) -> None:
+    """It weighs the part where parts are compared; a neck would turn a shorter vector."""
+    model = random_norms(network(architecture))
+    images, joints = torch.randn(2, 3, *SIZE), standing(2)
+    with torch.no_grad():
+        full = model(images, None, joints)
+        joints[..., 2] = 0.6
+        less = model(images, None, joints)
+    torch.testing.assert_close(less.visibility[:, 1:], torch.full_like(less.visibility[:, 1:], 0.6))
+    torch.testing.assert_close(less.parts[:, 1:], full.parts[:, 1:], atol=1e-5, rtol=1e-5)
+    if architecture == "aacn":  # weighted composition
+        assert not torch.allclose(less.embedding, full.embedding, atol=1e-3)
+
+
+@pytest.mark.parametrize("architecture", ["spindle", "aacn"])
+def test_unseen_parts_enter_no_batch_statistics(architecture: str) -> None:
+    """The layers of a part that two of four images show are as if these two had been alone."""
+    images = torch.randn(4, 3, *SIZE)
+    joints = torch.cat([standing(2), standing(2, ("left hip", "left knee", "left ankle"))])
+    names = ["whole", *(REGIONS if architecture == "spindle" else PARTS)]
+    leg = names.index("left leg")
+    mixed, alone = network(architecture, 3).train(), network(architecture, 3).train()
+    mixed.backbone.eval()  # whose own statistics are of all images
+    alone.backbone.eval()
+    found, expected = mixed(images, None, joints), alone(images[:2], None, joints[:2])
+    layers = {"spindle": f"branches.{leg - 1}", "aacn": f"reduce.{leg - 1}"}[architecture]
+    a, b = mixed.state_dict(), alone.state_dict()
+    compared = [k for k in a if k.startswith((f"{layers}.", f"necks.{leg}.")) and "running" in k]
+    assert len(compared) >= 4
+    for name in compared:
+        torch.testing.assert_close(a[name], b[name], msg=name)
+    torch.testing.assert_close(found.parts[:2, leg], expected.parts[:, leg])
+    torch.testing.assert_close(found.logits[:2, leg], expected.logits[:, leg])
+    assert not found.parts[2:, leg].any()
+    assert not found.logits[2:, leg].any()
+
+
+@pytest.mark.parametrize("architecture", ["spindle", "aacn"])
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_part_that_hardly_any_image_shows_leaves_the_statistics(architecture: str, count: int) -> None:
+    """One row has no variance. Every parameter has a gradient all the same, for which parallel training waits."""
+    model = network(architecture, 3).train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    joints = torch.cat([standing(count), standing(4 - count, tuple(STANDING))])
+    found = model(torch.randn(4, 3, *SIZE), None, joints)
+    (found.logits.square().sum() + found.embedding.square().sum()).backward()
+    of_parts = ("branches.", "reduce.", "fusion.", *(f"necks.{i}." for i in range(1, 8)))
+    for name, value in model.state_dict().items():
+        if "running" in name and name.startswith(of_parts):
+            assert torch.equal(value, before[name]), name
+    assert all(m.training for m in model.modules())
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters() if p.requires_grad)

@@ -90,6 +90,13 @@ def test_gradients(name: str, at_once: int, monkeypatch) -> None:
     assert torch.autograd.gradcheck(lambda x: LAYERS[name][0](a.detach(), x), (b,))
 
 
+def test_a_second_derivative_is_refused() -> None:
+    a, b = (torch.randn(1, 2, 4, 3).requires_grad_() for _ in range(2))
+    (first,) = torch.autograd.grad(NormalisedCorrelation()(a, b).square().sum(), a, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.square().sum().backward()
+
+
 def test_gradients_by_plain_operations() -> None:
     """At the published size: patches by unfold, all correlations by one product, of which a band is taken."""
     a, b = (maps(2, 3, 37, 12, seed=seed).requires_grad_() for seed in (0, 1))

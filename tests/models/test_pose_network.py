@@ -29,6 +29,13 @@ def test_decoding_finds_the_exact_place() -> None:
     torch.testing.assert_close(twice[..., :2], (found[..., :2] + 0.5) * 2 - 0.5)
 
 
+def test_decoding_is_exact_in_a_training_of_half_precision() -> None:
+    maps = gaussian_maps(torch.tensor([[[20.3, 61.7, 1.0]]]), (32, 16), (128, 64), sigma=1.5)
+    exact = decode(maps, torch.ones(1, 1), (128, 64))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(decode(maps, torch.ones(1, 1), (128, 64)), exact)
+
+
 def test_decoding_at_the_border_and_of_nothing() -> None:
     maps = torch.zeros(1, 2, 8, 4)
     maps[0, 0, 0, 3] = 1.0
@@ -95,6 +102,17 @@ def test_foreign_simcc(tmp_path: Path) -> None:
     graph = constant_graph(tmp_path / "simcc.onnx", {"simcc_x": along, "simcc_y": down})
     found = ForeignPose(graph)(torch.rand(2, 3, 32, 16))
     assert found[1, MARKET14.index("left knee")].tolist() == pytest.approx([4.5, 15, 0.6])
+
+
+def test_other_outputs_of_a_foreign_network_are_not_looked_at(tmp_path: Path) -> None:
+    """One that is no row for each image does not matter, whatever its shape."""
+    from reidentify.models.foreign_pose import ForeignPose
+
+    others = {"anchors": np.zeros((5, 17, 2)), "size": np.zeros(3)}
+    graph = constant_graph(tmp_path / "more.onnx", {**others, "xy": np.full((1, 14, 2), 3.0)})
+    found = ForeignPose(graph)(torch.rand(3, 3, 32, 16))
+    assert found.shape == (3, 14, 3)
+    assert (found == torch.tensor([3.0, 3.0, 1.0])).all()
 
 
 def test_a_graph_that_finds_no_joints(tmp_path: Path) -> None:

@@ -1,7 +1,11 @@
 """The cascade: the nearest k in the second scorer's order, everything else as it was."""
 
+import io
+from functools import partial
+
 import numpy as np
 import pytest
+import rich.console
 
 from reidentify import InputError, Sightings
 from reidentify.ranking.cascade import Cascade
@@ -64,6 +68,20 @@ def test_in_an_evaluation_what_is_ignored_takes_no_place():
     assert evaluate(query, gallery, scorer=first).first_rank.tolist() == [2]
     assert evaluate(query, gallery, scorer=first, rescore=(second, 1)).first_rank.tolist() == [2]
     assert evaluate(query, gallery, scorer=first, rescore=(second, 2)).first_rank.tolist() == [1]
+
+
+def test_progress_is_shown_by_the_query(monkeypatch):
+    screen = io.StringIO()
+    console = partial(rich.console.Console, file=screen, force_terminal=True, width=100)
+    monkeypatch.setattr("rich.console.Console", console)
+    first, second = Table(np.random.default_rng(0).random((5, 9))), Table(np.zeros((5, 9)))
+    shown = Cascade(first, second, 4, 9, progress=True).block(slice(2, 5), slice(0, 9))
+    assert "Ranking anew queries 3 to 5" in screen.getvalue()
+    assert "100%" in screen.getvalue()
+    screen.truncate(0)
+    silent = Cascade(first, second, 4, 9).block(slice(2, 5), slice(0, 9))
+    assert not screen.getvalue().strip("\0")
+    np.testing.assert_array_equal(shown, silent)
 
 
 def test_errors():

@@ -156,3 +156,9 @@ def test_what_parts_cannot_do_is_refused() -> None:
                              ([[np.nan] * 4] * 4, "from 0"), ([[1.0] * 4] * 3, "expected shape 4 x any")):  # fmt: skip
         with pytest.raises(InputError, match=said):
             Embeddings(query.vectors, query.sightings, visibility)
+
+
+def test_it_keeps_no_second_copy_of_all_parts() -> None:
+    """A view of the whole pictures would hold the array that they were cut out of."""
+    found = PartDotProduct(rows(7, 1), rows(11, 2))
+    assert all(side.base is None for side in found._whole)

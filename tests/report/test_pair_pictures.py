@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_pairs import SIZE, Colours, model_of
+from test_pairs import Colours, model_of
 from torch import Tensor, nn
 
 from reidentify import InputError, Sightings
 from reidentify.batch import Batch
-from reidentify.models.pairs import PairSettings, build_pairs
+from reidentify.models.pairs import NormalisedCorrelation, PairSettings, build_pairs
 from reidentify.models.pairs.trunk import Frame
 from reidentify.models.weights import Card, Preprocessing
 from reidentify.pairs import PairModel
@@ -51,6 +51,10 @@ class Fine(Colours):
     """With maps of 3 x 8 x 4, whose cells lie evenly over the image."""
 
     trunk = SimpleNamespace(frame=lambda image, cells: Frame(0, 0, *image, cells))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.correlation = NormalisedCorrelation()
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
         images = batch.pixels[:, 0].float() / 255
@@ -131,12 +135,18 @@ def test_matches_of_the_published_trunk_lie_where_its_cells_see(tmp_path: Path) 
     assert all(one.first == one.second for one in inside)  # the same picture
 
 
-def test_a_network_without_maps_matches_nothing(tmp_path: Path) -> None:
-    class Plain(Colours):
-        def encode(self, batch: Batch) -> dict[str, Tensor]:
-            return {"red": super().encode(batch)["red"]}
-
-    Image.new("RGB", SIZE).save(tmp_path / "a.png")
-    model = PairModel(Plain(), model_of().card, torch.device("cpu"))  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="compares embeddings, so it matches no patches: give weights of kind xcorr"):
+@pytest.mark.parametrize(
+    ("kind", "correlates"),
+    [("xcorr", True), ("fused", True), ("idla", False), ("euclidean", False), ("deep", False), ("siamese", False)],
+)
+def test_only_matches_that_the_network_computes_are_drawn(tmp_path: Path, kind: str, correlates: bool) -> None:
+    shown = Preprocessing(64, 48)
+    Image.effect_noise((48, 64), 80).convert("RGB").save(tmp_path / "a.png")
+    settings = PairSettings(kind, channels=(4, 5), embedding={"architecture": "osnet", "backbone": "osnet_x0_25"})
+    card = Card("mine", {}, shown, 500, "", "", kind="pairs")
+    model = PairModel(build_pairs(settings, shown), card, torch.device("cpu"))
+    if correlates:
+        assert matches(model, [tmp_path / "a.png"] * 2)
+        return
+    with pytest.raises(InputError, match="mine correlates no patches, so it matches none: give weights of kind xcorr"):
         matches(model, [tmp_path / "a.png"] * 2)

@@ -42,5 +42,20 @@ def test_pictures_of_any_size_stand_side_by_side() -> None:
     array = np.asarray(sheet)
     dark = (array.sum(2) == 0).sum()
     assert dark >= 2 * 320 * 160 + 320 * 80
-    with pytest.raises(InputError, match="2 pictures with joints 1 x 14 x 3 and 2 labels"):
+    with pytest.raises(InputError, match="pictures with joints 1 x 14 x 3 and 2 labels"):
         skeletons([BLACK, BLACK], np.zeros((1, 14, 3)), ["a", "b"])
+
+
+def test_a_very_wide_picture_fits_its_box() -> None:
+    wide = np.zeros((10, 4000, 3), np.uint8)
+    assert skeleton(wide, np.zeros((14, 3))).size == (320, 1)
+    given = joints(neck=(3999, 9, 1))
+    assert skeleton(np.zeros((400, 800, 3), np.uint8), given).size == (320, 160)
+    alone = skeletons(iter([wide]), np.zeros((1, 14, 3)), ["a"])
+    assert max(alone.size) < 500
+
+
+def test_a_note_stands_below() -> None:
+    plain, noted = (skeletons([BLACK], np.zeros((1, 14, 3)), ["a"], note=note) for note in ("", "the first of many"))
+    assert noted.width > plain.width
+    assert (np.asarray(noted)[-30:, plain.width :].sum(2) < 300).any()

@@ -2,19 +2,22 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from reidentify import Benchmark, InputError
+from reidentify import Benchmark, ImageError, InputError
 from reidentify.data.benchmarks import join
+from reidentify.data.pixels import DecodedOnTheFly
 from reidentify.joints import MARKET14
 from reidentify.models.output import Output
 from reidentify.models.posemaps import gaussian_maps
 from reidentify.pose import load_pose
-from reidentify.training.pose import PoseRows, losses_of
+from reidentify.training.pose import PoseLoader, PoseRows, PoseTraining, losses_of
 from reidentify.training.recipe import PoseRecipe, read_recipe, recipe_of
 from reidentify.training.run import train
 from reidentify.training.settings import PoseLossSettings
@@ -74,15 +77,80 @@ def test_the_loss_by_hand() -> None:
 
 
 def test_frames_without_joints_are_left_out(posed: Benchmark) -> None:
-    rows = PoseRows(posed.train, recipe(), progress=False)
+    rows = PoseRows(posed.train, recipe(), False, "people")
     assert len(rows) == len(posed.train) - 1
     batch = rows.__getitems__([0, 3])
     assert batch.pixels.shape == (2, 1, 3, 64, 32)
     assert batch.keypoints[1, 0, 0].tolist() == pytest.approx([16, 5, 1])
     assert batch.keypoints[1, 0, MARKET14.index("right wrist")].tolist() == [0, 0, 0]
     blind = posed.train.replace(keypoints=np.zeros_like(posed.train.keypoints))
-    with pytest.raises(InputError, match="no joint of these images is seen"):
-        PoseRows(blind, recipe(), progress=False)
+    with pytest.raises(InputError, match="people: no joint is known and seen in any image"):
+        PoseRows(blind, recipe(), False, "people")
+
+
+def test_a_held_out_part_without_joints_is_named(posed: Benchmark, tmp_path: Path) -> None:
+    held = np.isin(posed.sightings.pids, posed.holdout(0.25, 0)[1].test.identities)
+    unknown = posed.sightings.keypoints.copy()
+    unknown[held] = np.nan
+    half = posed.replace(sightings=posed.sightings.replace(keypoints=unknown))
+    with pytest.raises(InputError, match="the held-out part of people: no joint is known and seen"):
+        train(recipe(), half, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_workers_decode_what_is_not_cached(posed: Benchmark, tmp_path: Path) -> None:
+    made = recipe(run={"workers": 1})
+    rows = PoseRows(posed.train, made, False, "people")
+    assert PoseLoader(rows, made, None).train_dataloader().num_workers == 0
+    files = [shutil.copy(file, tmp_path / f"{i}.jpg") for i, file in enumerate(rows.sightings.files)]
+    rows.pixels = DecodedOnTheFly(list(map(str, files)), rows.size)
+    loader = PoseLoader(rows, made, None)
+    assert loader.train_dataloader().num_workers == 1
+    first = next(iter(loader.train_dataloader()))
+    assert first.pixels.shape == (8, 1, 3, 64, 32)
+    for file in files:
+        Path(file).unlink()
+    (broken, *_) = loader.train_dataloader()
+    with pytest.raises(ImageError, match="no such file"):
+        loader.on_before_batch_transfer(broken, 0)
+
+
+class Killed(Exception):
+    """Stands for a killed process."""
+
+
+def test_a_killed_run_ends_with_the_same_weights(posed: Benchmark, tmp_path: Path, monkeypatch) -> None:
+    """It dies in the second of three epochs, the first of which leaves the backbone as it is."""
+    made = recipe(optimiser={"epochs": 3, "freeze": 1})
+    train(made, posed, tmp_path / "whole", progress=False)
+    real, seen = PoseTraining.training_step, []
+
+    def step(self, batch, number):
+        seen.append(number)
+        if self.current_epoch == 1 and number == 2:
+            raise Killed
+        return real(self, batch, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PoseTraining, "training_step", step)
+        with pytest.raises(Killed):
+            train(made, posed, tmp_path / "killed", progress=False)
+    assert len(seen) > 3
+    train(made, posed, tmp_path / "killed", progress=False)
+    whole, killed = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "killed"))
+    assert all(torch.equal(whole[k], killed[k]) for k in whole)
+    assert (tmp_path / "whole/pose.json").read_text() == (tmp_path / "killed/pose.json").read_text()
+
+
+def test_a_frozen_backbone_stays_as_it_is(posed: Benchmark, tmp_path: Path) -> None:
+    made = recipe(optimiser={"epochs": 1, "freeze": 1})
+    train(made, posed, tmp_path / "first", progress=False)
+    start = str(tmp_path / "first" / "weights.safetensors")
+    train(recipe(model={"init": start}, optimiser={"epochs": 1, "freeze": 1}), posed, tmp_path / "second", False)
+    before, after = (load_file(tmp_path / name / "weights.safetensors") for name in ("first", "second"))
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved
+    assert not any(name.startswith("backbone.") for name in moved)
 
 
 def test_a_run_leaves_a_network_that_finds_joints(posed: Benchmark, tmp_path: Path) -> None:
@@ -128,7 +196,7 @@ def test_joined_sets_are_scored_apart(posed: Benchmark, tmp_path: Path) -> None:
 
 
 def test_data_without_joints_is_refused(people: Benchmark, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no keypoints"):
+    with pytest.raises(InputError, match="people: no joint is known and seen"):
         train(recipe(), people, tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
 

@@ -75,6 +75,7 @@ def test_mistakes_are_named_in_one_line(change: str, message: str) -> None:
         ("augment.erase_aspect", "above 0 and at most 1", "1", "0 1.1"),
         ("input.holdout", "from 0 to below 1", "0", "1.5"),
         ("model.embedding_dim", "of at least 1", "1 null", "0"),
+        ("model.region_cells", "that is even and at least 4", "4 12", "2 5 0"),
         ("run.seed", "from 0 to 2**32 - 1", "0 4294967295", "-1 4294967296"),
     ],
 )
@@ -111,3 +112,9 @@ def test_every_key_has_a_place() -> None:
     assert "optimiser.lr" in keys
     assert "augment.flip" in keys
     assert len(keys) == len(set(keys)) > 60
+
+
+@pytest.mark.parametrize("name", ["idla", "pose-cpu"])
+def test_layers_are_chosen_of_embedding_networks_alone(name: str) -> None:
+    with pytest.raises(RecipeError, match=r"optimiser\.train: only the layers of an embedding network can be chosen"):
+        read_recipe(name, ["optimiser.train=[fusion]"])

@@ -28,8 +28,8 @@ def explain(
     """Draw where a network looks: its attention, and what of each picture makes its embedding (Grad-CAM).
 
     A network of images looks at every picture for itself. To one of clips the pictures, in the order given, are one
-    tracklet, which it sees clip by clip. Of a pairwise network, the patches of a picture and of --reference that its
-    correlation layer finds most alike are drawn.
+    tracklet, which it sees clip by clip. Of a pairwise network of kind xcorr or fused, the patches of a picture and of
+    --reference that its correlation layer finds most alike are drawn.
 
     Examples:
       reidentify explain market-small crops/*.jpg -o explained.png --reference crops/0002_c1s1_000451_03.jpg
@@ -66,6 +66,9 @@ def explain(
     if frames < 1:
         raise InputError(f"--frames: expected at least 1, got {frames}")
     if kind_of(weights) == "pairs":
+        for name, value in (("data", data), ("row", row)):
+            if value is not None:
+                raise InputError(f"--{name}: of a pairwise network explain needs one picture, and --reference")
         _matched(weights, images, output, reference, matches, device)
         return
     shown = _tracklet(images, data, row, root)
@@ -120,9 +123,13 @@ def _matched(
         raise InputError(f"{weights} is a pairwise network: explain needs one picture, and the other with --reference")
     if count < 1:
         raise InputError(f"--matches: expected at least 1, got {count}")
-    model, pictures = load_pairs(weights, device), (images[0], reference)
-    verdict = verify(model, *pictures)
+    pictures = images[0], reference
+    for place in pictures:
+        if Path(place).is_dir():
+            raise InputError(f"{place} is a folder: of a pairwise network explain needs one picture, and --reference")
+    model = load_pairs(weights, device)
     found = matches(model, pictures, count)
+    verdict = verify(model, *pictures)
     title = f"{model.card.name}: same person {100 * verdict.probability:.1f} %"
     write(Path(output), png(match_sheet(model, pictures, found, title)))
     print(output)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reidentify.commands.shared import files_of
+from reidentify.commands.shared import Foreign, files_of
 from reidentify.errors import InputError
 
 
 def pose(
     weights: str,
     images: list[str],
+    foreign: Foreign,
     output: str | None = None,
     json: bool = False,
     columns: int = 8,
+    limit: int = 100,
     device: str | None = None,
 ) -> None:
     """Find the joints of persons, and draw their skeletons.
@@ -23,7 +25,7 @@ def pose(
     Examples:
       reidentify pose pose-cpu person.jpg -o joints.png
       reidentify pose pose-cpu crops -o joints.png
-      reidentify pose rtmpose.onnx crops/*.jpg --json
+      reidentify pose rtmpose.onnx crops/*.jpg --json --scale 1 --mean 123.675 116.28 103.53 --std 58.4 57.1 57.4
 
     Args:
         weights: the name of shipped weights, a run folder, a weights.safetensors, or an ONNX file of a pose network.
@@ -31,6 +33,7 @@ def pose(
         output: the PNG file for the drawing.
         json: print the joints as JSON: x and y in pixels of each picture, and visibility from 0 (unseen) to 1.
         columns: pictures in a line of the drawing.
+        limit: draw at most so many pictures, the first.
         device: e.g. cpu or cuda:1; default the GPU if there is one.
     """
     if not images:
@@ -39,23 +42,31 @@ def pose(
         raise InputError("pose needs -o OUT.png for a drawing, or --json for the joints as numbers")
     if output is not None and Path(output).suffix.lower() != ".png":
         raise InputError(f"--output: expected a file that ends in .png, got {output}")
-    if columns < 1:
-        raise InputError(f"--columns: expected at least 1, got {columns}")
+    for name, number in (("columns", columns), ("limit", limit)):
+        if number < 1:
+            raise InputError(f"--{name}: expected at least 1, got {number}")
     import io
 
+    from reidentify.data.console import say
     from reidentify.data.pixels import decode
     from reidentify.files import write
     from reidentify.pose import joints_of, load_pose
     from reidentify.report.skeleton import skeletons
 
     names = files_of(images)
-    found = load_pose(weights, device).find(names)
+    drawn = names[:limit]
+    model = load_pose(weights, device, foreign.preprocessing(weights))
+    found = model.find(names if json else drawn)
     if output is not None:
-        sheet = skeletons([decode(name) for name in names], found, [Path(name).name for name in names], columns)
+        note = f"the first {limit:,} of {len(names):,} pictures" if len(names) > limit else ""
+        labels = [Path(name).name for name in drawn]
+        sheet = skeletons((decode(name) for name in drawn), found[: len(drawn)], labels, columns, note)
         buffer = io.BytesIO()
         sheet.save(buffer, "PNG")
         write(output, buffer.getvalue())
         if not json:
+            if note:
+                say(f"drawn are {note}; --limit draws more")
             print(output)
     if json:
         import json as form

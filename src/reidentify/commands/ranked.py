@@ -31,7 +31,7 @@ class Ranked:
         rerank: re-rank by k-reciprocal neighbours; settings may follow, as in --rerank k1=20 k2=6 lambda_value=0.3
             base=sqeuclidean.
         rescore: weights of a pairwise network, which ranks the nearest rows anew (a cascade).
-        rescore_top: how many rows it ranks anew.
+        rescore_top: how many rows it ranks anew; default 50.
         between: only queries of the first of these cameras, in a gallery of the second.
     """
 
@@ -42,7 +42,7 @@ class Ranked:
     spacetime: str | None = None
     rerank: list[str] | None = None
     rescore: str | None = None
-    rescore_top: int = 50
+    rescore_top: int | None = None
     between: list[int] | None = None
 
     def rule(self) -> Protocol | None:
@@ -53,6 +53,11 @@ class Ranked:
             raise InputError(f"--protocol: expected one of {', '.join(PROTOCOLS)}, got {self.protocol!r}")
         return PROTOCOLS.get(self.protocol or "")
 
+    @property
+    def top(self) -> int:
+        """How many of the nearest rows a pairwise network ranks anew, if one does."""
+        return 50 if self.rescore_top is None else self.rescore_top
+
     def words(self) -> str:
         """What is done besides comparing embeddings."""
         done = {
@@ -61,7 +66,7 @@ class Ranked:
             f"database augmentation by {self.augment}": self.augment,
             f"space and time from {self.spacetime}": self.spacetime,
             f"k-reciprocal re-ranking {' '.join(self.rerank or [])}".rstrip(): self.rerank is not None,
-            f"the nearest {self.rescore_top} ranked anew by {self.rescore}": self.rescore,
+            f"the nearest {self.top} ranked anew by {self.rescore}": self.rescore,
             f"queries and gallery of cameras {' and '.join(map(str, self.between or []))}": self.between,
         }
         return ", ".join(text for text, asked in done.items() if asked)
@@ -113,8 +118,10 @@ class Ranked:
         """
         if self.between is not None and len(self.between) != 2:
             raise InputError("--between: expected two cameras, that of the queries and that of the gallery")
-        if self.rescore_top < 1:
-            raise InputError(f"--rescore-top: expected 1 or more, got {self.rescore_top}")
+        if self.top < 1:
+            raise InputError(f"--rescore-top: expected 1 or more, got {self.top}")
+        if self.rescore is None and self.rescore_top is not None:
+            raise InputError("--rescore-top: of how many rows --rescore ranks anew; give --rescore WEIGHTS too")
         if self.rescore is not None and weights is None:
             raise InputError("--rescore compares pictures: evaluate weights with --data, or with --query and --gallery")
         names = ("multi_query", "expand", "augment", "spacetime", "rerank", "rescore")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import reidentify
 from reidentify.commands.ranked import Ranked, Side
-from reidentify.commands.shared import Use, benchmark_of, kind_of
+from reidentify.commands.shared import Use, benchmark_of, kind_of, warn_of_training_people
 from reidentify.errors import InputError
 from reidentify.values import Embeddings
 
@@ -70,11 +70,7 @@ def evaluate(
             (open-set search).
         report: write report.html and its pictures.
     """
-    import warnings
-
-    from reidentify.data.benchmarks import trained_on_tested
     from reidentify.data.own import read_pair
-    from reidentify.errors import ReidentifyWarning
 
     if Path(out).exists() and not Path(out).is_dir():
         raise InputError(f"{out} is a file; give a folder with --out")
@@ -82,7 +78,7 @@ def evaluate(
     # Mistakes among the options are said before anything is embedded.
     pairwise = weights is not None and kind_of(weights) == "pairs"
     ranked.check(weights, pairwise)
-    task = _Evaluation(Path(out), ranked, ranked.rule(), ranked.options(), device, verification, report)
+    task = _Evaluation(Path(out), ranked, ranked.rule(), ranked.options(), device, verification, report, use.batch_size)
     if query_embeddings and gallery_embeddings:
         if weights or data or query or gallery:
             raise InputError("evaluate takes embeddings, or weights and images, not both")
@@ -106,14 +102,7 @@ def evaluate(
     benchmark = task.under_rule(benchmark_of(data, root) if data else read_pair(query or "", gallery or ""))
     network = _Network(use, weights, pairwise)
     card = network.model.card
-    if trained_on_tested(card.dataset, benchmark.name):
-        warnings.warn(
-            f"{card.name} was trained on {card.dataset}, whose people may be among those searched for in"
-            f" {benchmark.name}: the scores flatter",
-            ReidentifyWarning,
-            stacklevel=2,
-        )
-    task = replace(task, pairwise=network.model if pairwise else None, rescorer=ranked.rescorer(use))
+    task = task.by(network, use, [benchmark.name], benchmark.name)
     *sides, told = network.read(benchmark)
     task.run(*sides, benchmark.protocol, f"{card.name} on {benchmark.name}")
     task.attributes(told, benchmark, card.schema)
@@ -123,7 +112,8 @@ class _Network:
     """A network of either kind, and what it makes of a benchmark before distances are measured."""
 
     def __init__(self, use: Use, weights: str, pairwise: bool) -> None:
-        self.model: Model | PairModel = use.load_pairs(weights) if pairwise else use.load(weights)
+        self.pairwise = use.load_pairs(weights) if pairwise else None
+        self.model: Model | PairModel = self.pairwise or use.load(weights)
         self._options = use.options()
 
     def read(self, benchmark: Benchmark) -> tuple[Side, Side, dict[str, NDArray[np.float32]]]:
@@ -146,8 +136,25 @@ class _Evaluation:
     device: str | None
     verification: bool
     report: bool
+    batch_size: int | None = None
     pairwise: PairModel | None = None
     rescorer: PairModel | None = None
+
+    def by(self, network: _Network, use: Use, tested: Sequence[str], title: str) -> _Evaluation:
+        """The evaluation by a network and the one that ranks anew, if any, with a warning where one was trained on
+        people of the data sets or splits that are `tested`."""
+        from reidentify.data.benchmarks import trained_on_tested
+
+        rescorer = self.ranked.rescorer(use)
+        for model in (network.model, rescorer):
+            if model is None:
+                continue
+            met = sum(trained_on_tested(model.card.dataset, name) for name in tested)
+            if met:
+                place = title if len(tested) == 1 else f"{met} of the {len(tested)} splits of {title}"
+                whose = f"whose people may be among those searched for in {place}"
+                warn_of_training_people(model.card, whose, "scores")
+        return replace(self, pairwise=network.pairwise, rescorer=rescorer)
 
     def under_rule(self, benchmark: Benchmark) -> Benchmark:
         """The benchmark under the protocol that was asked for, if any."""
@@ -168,11 +175,12 @@ class _Evaluation:
 
             rows = sightings_of(query), sightings_of(gallery)
             if self.pairwise is not None:
-                options["scorer"] = PairScorer(self.pairwise, *rows)
+                options["scorer"] = PairScorer(self.pairwise, *rows, batch_size=self.batch_size)
             if self.rescorer is not None:
-                say(f"{len(query):,} queries are compared with {self.ranked.rescore_top} images each, in both orders")
+                say(f"{len(query):,} queries are compared with {self.ranked.top} images each, in both orders")
                 matches = match_sightings(*rows, self.rule or protocol)
-                options["rescore"] = PairScorer(self.rescorer, *rows), self.ranked.rescore_top
+                careful = PairScorer(self.rescorer, *rows, batch_size=self.batch_size, cascaded=True)
+                options |= {"rescore": (careful, self.ranked.top), "progress": True}
         scorer = scorer_for(query, gallery, matches, device=self.device, **options) if options else None
         device = None if scorer else self.device
         result = reidentify.evaluate(query, gallery, self.rule or protocol, scorer=scorer, device=device)
@@ -228,12 +236,13 @@ class _Evaluation:
         from reidentify.data.benchmarks import facts
         from reidentify.ranking.results import METRICS, Result
 
-        network, results = _Network(use, weights, pairwise), []
-        task = replace(self, pairwise=network.model if pairwise else None, rescorer=self.ranked.rescorer(use))
-        for split in range(facts(data).splits):
-            benchmark = self.under_rule(benchmark_of(f"{data}@{split}", root))
+        splits, results = [f"{data}@{split}" for split in range(facts(data).splits)], []
+        network = _Network(use, weights, pairwise)
+        task = self.by(network, use, splits, data)
+        for name in splits:
+            benchmark = self.under_rule(benchmark_of(name, root))
             result, *_ = task.ranking(*network.read(benchmark)[:2], benchmark.protocol)
-            print(f"{data}@{split}: rank-1 {result.rank(1):.4f}, mAP {result.mAP:.4f}")
+            print(f"{name}: rank-1 {result.rank(1):.4f}, mAP {result.mAP:.4f}")
             results.append(result)
         joined = Result.join(results)
         (self.out / "attributes.json").unlink(missing_ok=True)

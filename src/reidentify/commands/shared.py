@@ -6,24 +6,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from reidentify.errors import InputError
+from reidentify.errors import InputError, ReidentifyWarning
 
 if TYPE_CHECKING:
     from reidentify.data.benchmark import Benchmark
     from reidentify.embed import Model
+    from reidentify.models.weights import Card, Preprocessing
     from reidentify.pairs import PairModel
     from reidentify.values import Sightings
 
 
 @dataclass(frozen=True)
-class Use:
-    """How a network is used.
+class Foreign:
+    """What a foreign network expects of images.
 
     Args:
-        device: e.g. cpu or cuda:1; default the GPU if there is one.
-        flip: average with the mirror image; default as the weights' card says.
-        scales: average over these enlargements of the input size; default the input size alone.
-        batch_size: images per step.
         channels: of a foreign network: order of the channels it wants.
         scale: of a foreign network: what pixel values are divided by first; 255 maps to 0..1, 1 leaves 0..255.
         mean: of a foreign network: of red, green and blue, subtracted after that; default ImageNet's, or 0 0 0 with
@@ -32,32 +29,50 @@ class Use:
         size: of a foreign network: input height and width; default from the graph.
     """
 
-    device: str | None = None
-    flip: bool | None = None
-    scales: list[float] | None = None
-    batch_size: int = 64
     channels: Literal["rgb", "bgr"] | None = None
     scale: float | None = None
     mean: list[float] | None = None
     std: list[float] | None = None
     size: list[int] | None = None
 
-    def load(self, weights: str) -> Model:
-        """The network, with the preprocessing that the options state."""
-        from reidentify.embed import load
-        from reidentify.models.foreign import ForeignNetwork
+    def preprocessing(self, weights: str) -> Preprocessing | None:
+        """What the options state, completed from the card if there is one; None: they state nothing."""
+        from reidentify.models.foreign import Graph
         from reidentify.models.weights import Card, Preprocessing, card_path
 
         stated: dict[str, Any] = {k: getattr(self, k) for k in ("channels", "scale", "mean", "std")}
         stated = {k: tuple(v) if isinstance(v, list) else v for k, v in stated.items() if v is not None}
         if not stated and not self.size:
-            return load(weights, self.device)
+            return None
         if self.scale is not None:
             stated = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), **stated}
         card = card_path(Path(weights))
         known = Card.read(card).preprocessing if card.exists() else None
-        size = self.size or (known and (known.height, known.width)) or ForeignNetwork(weights).size
-        return load(weights, self.device, replace(known or Preprocessing(), height=size[0], width=size[1], **stated))
+        size = self.size or (known and (known.height, known.width)) or Graph(weights).size
+        return replace(known or Preprocessing(), height=size[0], width=size[1], **stated)
+
+
+@dataclass(frozen=True)
+class Use(Foreign):
+    """How a network is used.
+
+    Args:
+        device: e.g. cpu or cuda:1; default the GPU if there is one.
+        flip: average with the mirror image; default as the weights' card says.
+        scales: average over these enlargements of the input size; default the input size alone.
+        batch_size: images per step, by default 64; of a pairwise network pairs, by default 32, on a GPU 128.
+    """
+
+    device: str | None = None
+    flip: bool | None = None
+    scales: list[float] | None = None
+    batch_size: int | None = None
+
+    def load(self, weights: str) -> Model:
+        """The network, with the preprocessing that the options state."""
+        from reidentify.embed import load
+
+        return load(weights, self.device, self.preprocessing(weights))
 
     def load_pairs(self, weights: str) -> PairModel:
         """A pairwise network; the options that state views or preprocessing are not for it.
@@ -74,7 +89,8 @@ class Use:
 
     def options(self) -> dict[str, Any]:
         """What `Model.embed_sightings` takes."""
-        return {"flip": self.flip, "scales": self.scales or [1.0], "batch_size": self.batch_size}
+        batch = 64 if self.batch_size is None else self.batch_size
+        return {"flip": self.flip, "scales": self.scales or [1.0], "batch_size": batch}
 
 
 def kind_of(weights: str) -> str:
@@ -85,6 +101,15 @@ def kind_of(weights: str) -> str:
     path = weights_path(weights)
     foreign = path.suffix.lower() in (".onnx", ".xml")
     return "embedding" if foreign and not card_path(path).exists() else Card.read(card_path(path)).kind
+
+
+def warn_of_training_people(card: Card, whose: str, figures: str) -> None:
+    """Warn that a network was trained on people that it is tested on."""
+    import warnings
+
+    warnings.warn(
+        f"{card.name} was trained on {card.dataset}, {whose}: the {figures} flatter", ReidentifyWarning, stacklevel=3
+    )
 
 
 def benchmark_of(name: str, root: str | None) -> Benchmark:

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from reidentify.commands.shared import Use, benchmark_of, kind_of
-from reidentify.errors import InputError, ReidentifyWarning
+from reidentify.commands.shared import Use, benchmark_of, kind_of, warn_of_training_people
+from reidentify.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,7 +117,7 @@ def pairs(
         split: which images: of training; the queries; the gallery; both of these, an image that is in both once; or
             all three. Of market1501 the gallery holds 143,758 positive pairs, the queries 6,241.
         negatives: pairs of two people for each of one.
-        positives: so many pairs of one person, drawn at random; default all.
+        positives: so many pairs of one person, drawn at random; default all, as where there are fewer.
         seed: of the draws.
         threshold_from: a folder written by this command with the same weights, say on training pairs: decide by the
             threshold with the best accuracy there. An embedding network without a calibration otherwise gets the best
@@ -125,11 +125,9 @@ def pairs(
         examples: pairs of each kind in pairs.png, the most confident ones; 0 for no picture.
         root: the data root; default $REIDENTIFY_DATA, else ~/.cache/reidentify/data.
     """
-    import warnings
-
     import numpy as np
 
-    from reidentify.data.benchmarks import trained_on_tested
+    from reidentify.data.console import say
     from reidentify.data.pairs import positive_pairs, with_negatives
     from reidentify.ranking import pairwise
 
@@ -142,15 +140,12 @@ def pairs(
     card = network.card
     benchmark = benchmark_of(data, root)
     rows = _rows(benchmark, split)
-    if split in ("query", "gallery", "test") and trained_on_tested(card.dataset, benchmark.name):
-        warnings.warn(
-            f"{card.name} was trained on {card.dataset}, whose people may be among those of {benchmark.name}: the"
-            " figures flatter",
-            ReidentifyWarning,
-            stacklevel=2,
-        )
+    if whose := _trained_on(card.dataset, benchmark.name, split):
+        warn_of_training_people(card, whose, "figures")
     chosen = positive_pairs(rows.pids, f"{benchmark.name} ({split})")
     if positives is not None:
+        if positives > len(chosen):
+            say(f"--positives: of {positives:,} that were asked for there are {len(chosen):,}, and all are taken")
         chosen = chosen[np.sort(np.random.default_rng(seed).permutation(len(chosen))[:positives])]
     chosen, same = with_negatives(rows.pids, chosen, negatives, seed)
     scores = _scores(network, rows, chosen, use)
@@ -178,6 +173,16 @@ def pairs(
     found.save(out, {"file_a": files[:, 0], "file_b": files[:, 1]}, **stated)
 
 
+def _trained_on(trained: str, tested: str, split: str) -> str:
+    """What people of this split have to do with those that a network was trained on; empty if nothing."""
+    from reidentify.data.benchmarks import bases, trained_on_tested
+
+    if split == "train":
+        return f"and the people of {tested} (train) are training people" if bases(trained) & bases(tested) else ""
+    met = bases(trained) & bases(tested) if split == "all" else trained_on_tested(trained, tested)
+    return f"whose people may be among those of {tested} ({split})" if met else ""
+
+
 def _rows(benchmark: Benchmark, split: str) -> Sightings:
     """The images of a split that have an identity, each once."""
     from reidentify.data.pairs import distinct
@@ -199,7 +204,7 @@ def _scores(network: Model | PairModel, rows: Sightings, chosen: NDArray[np.int6
     from reidentify.pairs import PairModel, score_pairs, score_similarities
 
     if isinstance(network, PairModel):
-        found = score_pairs(network, rows, chosen)
+        found = score_pairs(network, rows, chosen, batch_size=use.batch_size)
         what = "the network's probability of one person, the mean of both orders"
         return _Scores(found, what, (0.5, "what the network thinks more probable than not"))
     if not network.card.calibration:

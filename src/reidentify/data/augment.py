@@ -138,8 +138,8 @@ class Augment:
         if (joints := batch.keypoints) is not None:
             joints = joints.clone()
             joints[..., :2] += shift.flip(-1).reshape(b, t, 1, 2).to(joints)
-            limit = torch.tensor([width, height], device=joints.device)
-            outside = ((joints[..., :2] < 0) | (joints[..., :2] >= limit)).any(-1)
+            limit = joints.new_tensor([width - 0.5, height - 0.5])  # the image reaches half a pixel beyond its centres
+            outside = ((joints[..., :2] < -0.5) | (joints[..., :2] > limit)).any(-1)
             joints[..., 2] = torch.where(outside, torch.zeros_like(joints[..., 2]), joints[..., 2])
             changes["keypoints"] = joints
         return batch.replace(**changes)

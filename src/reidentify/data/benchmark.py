@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -223,3 +223,9 @@ def unsearchable(rows: Sightings) -> str:
         f"{seen}, so no identity can be searched across cameras; leave the cameras out (a table without the column"
         " camid, or a folder per identity), then every other image of the identity counts"
     )
+
+
+def camera_indices(camids: NDArray[np.int64], cameras: Sequence[int]) -> NDArray[np.int64]:
+    """The place of each camera among `cameras`, -1 for one that is not there. N, int64."""
+    places = {camera: place for place, camera in enumerate(cameras)}
+    return np.array([places.get(camera, -1) for camera in camids.tolist()], np.int64)

@@ -23,7 +23,9 @@ def cover(sightings: Sightings, what: Cover, folder: str | os.PathLike[str], see
     """The same rows with a part of every frame covered.
 
     Args:
-        sightings: rows with files. Where they have keypoints, those under the cover become unseen.
+        sightings: rows with files. Where they have keypoints, those under the cover become unseen and the others stay:
+            what a perfect pose network would tell. To have them found in the covered pictures, replace the keypoints
+            of the result by None.
         what: is covered.
         folder: where the covered pictures are written, as PNG and in their own size.
         seed: of the places of random boxes; a frame's depends on its number alone.

@@ -1,5 +1,5 @@
 """A user's own table of images or tracklets, as CSV or Parquet:
-`path,pid[,camid][,time][,split][,tracklet[,frame]][,attribute.NAME]*`, or the Parquet of a Sightings."""
+`path,pid[,camid][,time][,split][,tracklet[,frame]][,keypoints][,attribute.NAME]*`, or the Parquet of a Sightings."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from reidentify.data.attributes import Columns, majority
 from reidentify.data.root import image_files
 from reidentify.errors import InputError
 from reidentify.files import distinct, naming, read_parquet, write
+from reidentify.joints import joint_set
 from reidentify.values import JUNK, Sightings
 
 if TYPE_CHECKING:
@@ -37,8 +38,9 @@ def read(path: Path) -> tuple[Sightings, dict[str, int], dict[str, tuple[str, ..
     `tracklet`, numbers or names: rows with the same are the frames of one tracklet, in the order of the table or, where
     there is a column `frame` of whole numbers, in that order; `attribute.NAME`, words or numbers, empty or -1 where
     unlabelled. The different words of such a column, in sorted order with numbers compared as numbers, are the values
-    of the attribute; that of a tracklet is the value of most of its frames, and a tie is unlabelled. Other columns are
-    ignored. A table with the columns of `Sightings.to_table` is read as that.
+    of the attribute; that of a tracklet is the value of most of its frames, and a tie is unlabelled; `keypoints`, of
+    Parquet alone: a list of x, y and visibility for each joint, or one of all these numbers, as of `Sightings`; empty
+    where nothing is known. Other columns are ignored. A table with the columns of `Sightings.to_table` is read as that.
 
     Returns:
         The sightings; the number given to each identity that came with a name (empty if they came with numbers); and
@@ -48,7 +50,8 @@ def read(path: Path) -> tuple[Sightings, dict[str, int], dict[str, tuple[str, ..
     Raises:
         InputError: a column is missing, there twice or of another type, a cell that must be filled is empty, a file
             that is named does not exist, a folder holds no image, the rows of a tracklet differ in person, camera or
-            split, or an attribute has fewer than two different values.
+            split, an attribute has fewer than two different values, or joints are of another form, of a folder, or of
+            an unknown set.
     """
     table = _load(path)
     if "pids" in table.column_names:
@@ -141,6 +144,7 @@ def _simple(path: Path, table: pa.Table) -> tuple[Sightings, dict[str, int], dic
         files=np.array([str(f) for f in columns["path"].to_pylist()], dtype=object),
         split=_texts(columns["split"]) if "split" in columns else None,
         attributes=attributes,
+        keypoints=_keypoints(path, columns["keypoints"]) if "keypoints" in columns else None,
     )
     return (_gathered(path, rows, columns) if "tracklet" in columns else _opened(path, rows)), named, values
 
@@ -176,7 +180,8 @@ def _gathered(path: Path, rows: Sightings, columns: Mapping[str, Any]) -> Sighti
     flat = rows.replace(frames=frames)[order]
     offsets = np.cumsum([0, *np.bincount(labels)])
     attributes = {k: majority(v, offsets, int(v.max()) + 1) for k, v in flat.attributes.items()}
-    return whole.replace(files=flat.files, times=flat.times, frames=flat.frames, attributes=attributes, offsets=offsets)
+    frame_columns = {name: getattr(flat, name) for name in ("files", "times", "frames", "keypoints")}
+    return whole.replace(**frame_columns, attributes=attributes, offsets=offsets)
 
 
 def _opened(path: Path, rows: Sightings) -> Sightings:
@@ -188,11 +193,42 @@ def _opened(path: Path, rows: Sightings) -> Sightings:
         frames = sorted(image_files(place), key=lambda f: natural(f.name)) if place.is_dir() else [place]
         if not frames:
             raise InputError(f"{path}: row {row}: the folder {file} holds no image; a tracklet has one frame or more")
+        if place.is_dir() and rows.keypoints is not None and not np.isnan(rows.keypoints[row - 1]).all():
+            raise InputError(
+                f"{path}: row {row}: {file} is a folder, and joints are of one picture; give its frames a row each,"
+                " with a column tracklet"
+            )
         files.append([str(f) for f in frames])
     lengths = [len(frames) for frames in files]
     times = None if rows.times is None else np.repeat(rows.times, lengths)
+    keypoints = None if rows.keypoints is None else np.repeat(rows.keypoints, lengths, axis=0)
     flat = np.array([f for frames in files for f in frames], dtype=object)
-    return rows.replace(files=flat, times=times, offsets=np.cumsum([0, *lengths]))
+    return rows.replace(files=flat, times=times, keypoints=keypoints, offsets=np.cumsum([0, *lengths]))
+
+
+def _keypoints(path: Path, column: Any) -> NDArray[np.float32] | None:
+    """The joints of every row, N x J x 3, NaN where a cell is empty; None where all are."""
+    found: list[NDArray[np.float32] | None] = []
+    for row, cell in enumerate(column.to_pylist(), start=1):
+        try:
+            found.append(None if cell is None else np.array(cell, np.float32).reshape(-1, 3))
+        except (TypeError, ValueError):
+            raise InputError(
+                f"{path}: row {row}, column keypoints: expected a list of x, y and visibility of every joint, which"
+                f" takes a Parquet file, got {str(cell)[:60]}"
+            ) from None
+    counts = {len(joints): row for row, joints in reversed([*enumerate(found, start=1)]) if joints is not None}
+    if not counts:
+        return None
+    if len(counts) > 1:
+        (row, a), (other, b) = sorted((row, count) for count, row in counts.items())[:2]
+        raise InputError(
+            f"{path}: column keypoints: row {row} has {a} joints and row {other} has {b}; give all the same"
+        )
+    (count,) = counts
+    with naming(path):
+        joint_set(count)
+    return np.stack([np.full((count, 3), np.nan, np.float32) if joints is None else joints for joints in found])
 
 
 def _attributes(path: Path, columns: Mapping[str, Any]) -> tuple[Columns, dict[str, tuple[str, ...]]]:

@@ -154,7 +154,7 @@ class PairSampler(BatchSampler):
         policy: "all": positives and negatives shuffled together. "balanced": one negative for each positive, and every
             batch holds as many of both.
         negatives: policy "all": negatives for each positive.
-        pairs: positives per epoch, drawn without replacement; None: all.
+        pairs: positives per epoch, drawn without replacement; None, or more than there are: all.
         seed, rank, world_size: as of `BatchSampler`.
         data: what the rows are called in errors.
 

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +24,8 @@ from reidentify.errors import ImageError, InputError, ReidentifyWarning, Storage
 
 Size = tuple[int, int]
 """Height and width in pixels."""
+Picture: TypeAlias = "str | os.PathLike[str] | Image.Image | NDArray[np.uint8]"
+"""A path, a PIL image, or an array H x W x 3."""
 Item = TypeVar("Item")
 Read = TypeVar("Read")
 
@@ -127,6 +129,28 @@ def ahead(read: Callable[[Item], Read], items: Sequence[Item]) -> Iterator[tuple
             yield here, got
 
 
+def picture_array(
+    picture: Picture, channels: str, size: Size | None = None, interpolation: str = "bilinear"
+) -> NDArray[np.uint8]:
+    """A picture as H x W x 3 uint8, RGB, resized to `size` if given; `channels` are those of an array, "rgb" or "bgr".
+
+    Raises:
+        ImageError: a file cannot be read.
+        InputError: an array has another shape or type, or it is no picture.
+    """
+    if isinstance(picture, (str, os.PathLike)):
+        return decode(picture, size, interpolation)
+    if isinstance(picture, np.ndarray):
+        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+            got = " x ".join(map(str, picture.shape))
+            raise InputError(f"an image array must be H x W x 3 uint8, got {got} {picture.dtype}")
+        rgb = picture if channels == "rgb" else picture[:, :, ::-1]
+        picture = Image.fromarray(np.ascontiguousarray(rgb))
+    if not isinstance(picture, Image.Image):
+        raise InputError(f"an image must be a path, a PIL image or an array, got {type(picture).__name__}")
+    return to_array(picture, size, interpolation)
+
+
 class Pictures:
     """Pictures in memory or in files, read on demand.
 
@@ -137,7 +161,7 @@ class Pictures:
         interpolation: a key of `RESAMPLE`.
     """
 
-    def __init__(self, pictures: Sequence[Any], channels: str, size: tuple[int, int], interpolation: str) -> None:
+    def __init__(self, pictures: Sequence[Picture], channels: str, size: Size, interpolation: str) -> None:
         self.pictures, self.channels, self.size, self.interpolation = pictures, channels, size, interpolation
 
     def __len__(self) -> int:
@@ -150,20 +174,8 @@ class Pictures:
             ImageError: a file cannot be read.
             InputError: an array has another shape or type.
         """
-        return np.stack([self._one(self.pictures[i]) for i in np.atleast_1d(np.asarray(indices))])
-
-    def _one(self, picture: Any) -> NDArray[np.uint8]:
-        if isinstance(picture, (str, os.PathLike)):
-            return DecodedOnTheFly([os.fspath(picture)], self.size, self.interpolation).read([0])[0]
-        if isinstance(picture, np.ndarray):
-            if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
-                got = " x ".join(map(str, picture.shape))
-                raise InputError(f"an image array must be H x W x 3 uint8, got {got} {picture.dtype}")
-            rgb = picture if self.channels == "rgb" else picture[:, :, ::-1]
-            picture = Image.fromarray(np.ascontiguousarray(rgb))
-        if not isinstance(picture, Image.Image):
-            raise InputError(f"an image must be a path, a PIL image or an array, got {type(picture).__name__}")
-        return to_array(picture, self.size, self.interpolation)
+        chosen = [self.pictures[i] for i in np.atleast_1d(np.asarray(indices))]
+        return np.stack([picture_array(one, self.channels, self.size, self.interpolation) for one in chosen])
 
 
 class PixelCache:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from reidentify.joints import MARKET14
 from reidentify.models.backbone import Backbone
 from reidentify.models.output import Output
-from reidentify.models.parts import PartNecks, PartReduction, joints_or_none
+from reidentify.models.parts import PartNecks, PartReduction, joints_or_none, of_seen
 from reidentify.models.posemaps import seen
 
 _SIDES = ("right", "left")
@@ -37,7 +37,8 @@ class AACN(nn.Module):
 
     Pose-guided part attention: the limbs of each part of `PARTS` make a map that is 1 along them and falls off as a
     Gaussian; it masks the background. Composition: the backbone's last maps are averaged under the attention of each
-    part, reduced, weighed by how visible the part is, and joined with the feature of the whole image to one vector.
+    part, reduced, weighed by how visible the part is, and joined with the feature of the whole image to one vector. A
+    part's own vector is not weighed.
 
     The published attention is told by a network from the image, which learns it from the joints. Here it is computed
     from the joints themselves, which `PoseModel` finds where a data set has none.
@@ -82,10 +83,12 @@ class AACN(nn.Module):
         attention, visible = part_attention(joints_or_none(keypoints, images), (maps.shape[2], maps.shape[3]), size)
         weights = attention / attention.sum((2, 3), keepdim=True).clamp(min=1e-6)
         pooled = torch.einsum("bphw,bchw->bpc", weights.to(maps.dtype), maps)
-        parts = torch.stack([reduce(part) for reduce, part in zip(self.reduce, pooled.unbind(1))], 1)
-        parts = parts * visible[..., None]
+        there = visible > 0
+        reduced = [of_seen(r, part, seen) for r, part, seen in zip(self.reduce, pooled.unbind(1), there.unbind(1))]
+        parts = torch.stack(reduced, 1)
         whole = self.whole(maps.mean((2, 3)))
-        joined = self.joined(torch.cat([whole[:, None], parts], 1).flatten(1))
+        # Weighed here alone: a neck shifts its input, so a shorter vector would point elsewhere after it.
+        joined = self.joined(torch.cat([whole[:, None], parts * visible[..., None]], 1).flatten(1))
         return self.necks(joined, parts, visible, {"attention": attention})
 
 

@@ -99,15 +99,29 @@ class Graph:
         """One run, of up to `step` images."""
         n = len(pixels)
         full = np.concatenate([pixels, np.repeat(pixels[-1:], step - n, axis=0)]) if n < step else pixels
-        try:
-            found = self._runtime.run(np.ascontiguousarray(full, dtype=self._dtype), outputs)
-        except Exception as error:  # the runtimes raise classes of their own, without a common base
-            raise InputError(f"{self.path}: fails on images of {self.size}: {_first_line(error)}") from error
+        found = self._raw(full, outputs)
         for name, values in zip(outputs, found):
             if values.ndim < 2 or len(values) != step:
                 got = " x ".join(map(str, values.shape))
                 raise InputError(f"{self.path}: expected a vector for each of {step} images from {name}, got {got}")
         return [values[:n] for values in found]
+
+    def _raw(self, pixels: NDArray[Any], outputs: Sequence[str]) -> list[NDArray[Any]]:
+        """What the graph returns of pixels in its layout, whatever that is."""
+        try:
+            return self._runtime.run(np.ascontiguousarray(pixels, dtype=self._dtype), outputs)
+        except Exception as error:  # the runtimes raise classes of their own, without a common base
+            raise InputError(f"{self.path}: fails on images of {self.size}: {_first_line(error)}") from error
+
+    def probe(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every output of numbers for blank images, for graphs often leave it open; by name.
+
+        Images are the first side of an output only where that is `batch`, or 1 where the graph takes any number.
+        """
+        sides = (3, *self.size) if self.layout == "NCHW" else (*self.size, 3)
+        names = [port.name for port in self._runtime.outputs if port.dtype is not None]
+        found = self._raw(np.zeros((self.batch or 1, *sides)), names)
+        return {name: values.shape for name, values in zip(names, found)}
 
 
 class ForeignNetwork(Graph):

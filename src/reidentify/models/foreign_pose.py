@@ -28,7 +28,7 @@ class ForeignPose(Graph):
     - N x J x 3: x and y in pixels of the network's input, and a confidence; N x J x 2: without one, every joint seen.
 
     J may be 14 (Market-1501), 17 (COCO) or 18 (OpenPose), in the order of `reidentify.joints`; the first output of such
-    a shape counts.
+    a shape counts, and the others are not looked at.
 
     Args:
         path: the file.
@@ -47,11 +47,10 @@ class ForeignPose(Graph):
         if set(_SIMCC) <= set(names):
             self.outputs = list(_SIMCC)
         else:
-            # Graphs often leave their output's shape open, so a blank image tells.
-            found = self.run(np.zeros((1, 3, *self.size), np.float32), names)
-            fitting = [name for name, values in zip(names, found) if _is_pose(values.shape)]
+            found = self.probe()
+            fitting = [name for name, shape in found.items() if _is_pose(shape) and shape[0] == (self.batch or 1)]
             if not fitting:
-                shapes = ", ".join(f"{name} {' x '.join(map(str, v.shape))}" for name, v in zip(names, found))
+                shapes = ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in found.items())
                 raise InputError(
                     f"{path}: no output is a pose: expected heat maps N x J x h x w, joints N x J x 2 or 3, or simcc_x"
                     f" and simcc_y, with 14, 17 or 18 joints; it has {shapes}"

@@ -1,9 +1,13 @@
-"""What networks of body parts share: a neck for the whole and one for each part."""
+"""What networks of body parts share: layers that see only what is seen, a neck for the whole and one for each part."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from reidentify.errors import InputError
 from reidentify.joints import MARKET14
@@ -26,6 +30,8 @@ class PartReduction(nn.Sequential):
 class PartNecks(nn.ModuleList):
     """A BN neck for the vector of the whole image and one for each part: every one is classified on its own.
 
+    A part that is not seen is 0 after its neck and in its logits, and it enters no batch statistics.
+
     Args:
         features: D, length of every vector.
         parts: P.
@@ -43,10 +49,67 @@ class PartNecks(nn.ModuleList):
         """
         vectors = torch.cat([whole[:, None], parts], 1)
         visibility = torch.cat([visible.new_ones(len(visible), 1), visible], 1).float()
-        necked: list[Output] = [neck(vector) for neck, vector in zip(self, vectors.unbind(1))]
-        scores = [one.logits for one in necked if one.logits is not None]
-        described = torch.stack([one.embedding for one in necked], 1)
-        return Output(described[:, 0], torch.stack(scores, 1) if scores else None, described, visibility, maps=maps)
+        necks: list[BNNeck] = [*self]  # type: ignore[list-item]
+        normed = [of_seen(n.norm, v, there > 0) for n, v, there in zip(necks, vectors.unbind(1), visibility.unbind(1))]
+        if not self.training:
+            vectors = torch.stack(normed, 1)
+        scores = [n.classifier(v) for n, v in zip(necks, normed) if self.training and n.classifier is not None]
+        return Output(vectors[:, 0], torch.stack(scores, 1) if scores else None, vectors, visibility, maps=maps)
+
+
+def of_seen(layer: nn.Module, inputs: Tensor, there: Tensor) -> Tensor:
+    """A layer of the rows that are seen, and 0 for the others.
+
+    In training mode the layer is given the seen rows alone, so that the others enter no batch statistics; with fewer
+    than two of them its batch norms use, and keep, their running statistics.
+
+    Args:
+        layer: maps N x ... to N x D.
+        inputs: B x ...
+        there: B, bool.
+
+    Returns:
+        B x D.
+    """
+    if not layer.training:
+        return layer(inputs) * there[:, None]
+    count = int(there.sum())
+    with _running(layer) if count < 2 else contextlib.nullcontext():
+        if count == len(there) and count:
+            return layer(inputs)
+        found = layer(inputs[there])
+    return found.new_zeros(len(inputs), *found.shape[1:]).index_put((there,), found)
+
+
+@contextlib.contextmanager
+def _running(layer: nn.Module) -> Iterator[None]:
+    """Batch norms in evaluation mode, but for those that count the rows of all processes."""
+    norms = [m for m in layer.modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d)) and m.training]
+    for norm in norms:
+        norm.eval()
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.train()
+
+
+def compared(outputs: Sequence[Output]) -> tuple[Tensor, Tensor]:
+    """What is compared of body parts, from several views of the same rows.
+
+    Args:
+        outputs: of a network of body parts, in evaluation mode; one for each view.
+
+    Returns:
+        Vectors, B x P x D: the mean direction over the views, each weighed by how visible the part is there; their
+        length is the part's visibility, B x P, which is its mean over the views. Both float32.
+    """
+    seen = [
+        (o.parts.float(), o.visibility.float()) for o in outputs if o.parts is not None and o.visibility is not None
+    ]
+    total = torch.stack([F.normalize(parts, dim=2) * visible[..., None] for parts, visible in seen]).sum(0)
+    visible = torch.stack([visible for _, visible in seen]).mean(0)
+    return F.normalize(total, dim=2) * visible[..., None], visible
 
 
 def joints_or_none(keypoints: Tensor | None, images: Tensor) -> Tensor:

@@ -122,7 +122,8 @@ def decode(maps: Tensor, visibility: Tensor, image: tuple[int, int]) -> Tensor:
     kernel = torch.tensor(_BLUR, device=maps.device)
     flat = maps.float().reshape(n * count, 1, height, width)
     padded = F.pad(flat, (2, 2, 2, 2), mode="replicate")
-    blurred = F.conv2d(F.conv2d(padded, kernel.reshape(1, 1, 1, 5)), kernel.reshape(1, 1, 5, 1))[:, 0]
+    with torch.autocast(maps.device.type, enabled=False):  # half precision has too few digits for parts of a cell
+        blurred = F.conv2d(F.conv2d(padded, kernel.reshape(1, 1, 1, 5)), kernel.reshape(1, 1, 5, 1))[:, 0]
     best = flat.flatten(1).argmax(1)
     rows, columns = best // width, best % width
     logs = blurred.clamp(min=1e-6).log()

@@ -10,7 +10,7 @@ from reidentify.errors import InputError
 from reidentify.models.backbone import Backbone
 from reidentify.models.osnet import OSBlock
 from reidentify.models.output import Output
-from reidentify.models.parts import PartNecks, PartReduction, joints_or_none
+from reidentify.models.parts import PartNecks, PartReduction, joints_or_none, of_seen
 from reidentify.models.posemaps import REGIONS, regions
 
 _LIMBS = ("right arm", "left arm", "right leg", "left leg")
@@ -98,18 +98,18 @@ class Spindle(nn.Module):
         for stage, cells, chosen in self._cuts:
             maps = roi_align(stages[stage], boxes[:, chosen], images.shape[-2:], cells)
             cut.update(zip(chosen, maps, strict=True))
-        there = (visible > 0).float()
-        parts = torch.stack([branch(cut[i]) for i, branch in enumerate(self.branches)], 1) * there[..., None]
+        there = visible > 0
+        parts = torch.stack([of_seen(branch, cut[i], there[:, i]) for i, branch in enumerate(self.branches)], 1)
         whole = self.whole(stages[-1].mean((2, 3)))
         return self.necks(self._fused(whole, parts, there), parts, visible, {})
 
     def _fused(self, whole: Tensor, parts: Tensor, there: Tensor) -> Tensor:
         """The tree: each node reads the maximum of its children, and is 0 where none of them is seen."""
-        found = {name: (parts[:, i], there[:, i, None]) for i, name in enumerate(REGIONS)}
+        found = {name: (parts[:, i], there[:, i]) for i, name in enumerate(REGIONS)}
         for name, children in _TREE.items():
             feature = torch.stack([found[child][0] for child in children]).amax(0)
-            seen = torch.stack([found[child][1] for child in children]).amax(0)
-            found[name] = self.fusion[name](feature) * seen, seen
+            seen = torch.stack([found[child][1] for child in children]).any(0)
+            found[name] = of_seen(self.fusion[name], feature, seen), seen
         return self.joined(torch.cat([whole, found["body"][0]], 1))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,13 +25,22 @@ class Cascade:
         k: how many, at least 1.
         gallery: number of gallery rows.
         matches: rows that its protocol leaves out of a ranking list take none of the k places.
+        progress: show how many queries of a block are done, where a person is there to see it.
     """
 
-    def __init__(self, first: Scorer, second: Scorer, k: int, gallery: int, matches: Matches | None = None) -> None:
+    def __init__(
+        self,
+        first: Scorer,
+        second: Scorer,
+        k: int,
+        gallery: int,
+        matches: Matches | None = None,
+        progress: bool = False,
+    ) -> None:
         if k < 1:
             raise InputError(f"rescore: the number of rows to rank anew must be at least 1, got {k}")
         self._first, self._second, self._k = first, second, min(k, gallery)
-        self._gallery, self._matches = gallery, matches
+        self._gallery, self._matches, self._progress = gallery, matches, progress
 
     def block(self, query_rows: Rows, gallery_rows: Rows) -> NDArray[np.float64]:
         """Distances of some query rows to some gallery rows. len(query_rows) x len(gallery_rows), float64.
@@ -42,7 +53,7 @@ class Cascade:
             queries = (query_rows.start or 0) + (query_rows.step or 1) * np.arange(len(distances))
         else:
             queries = query_rows
-        for query, row in zip(queries.tolist(), distances):
+        for query, row in _tracked(queries.tolist(), distances, self._progress):
             _refuse_nan("first", row, query, np.arange(self._gallery))
             allowed = row.copy()
             if self._matches is not None:
@@ -54,6 +65,21 @@ class Cascade:
             row[:] = np.unique(row, return_inverse=True)[1]
             row[near[np.argsort(again, kind="stable")]] = np.arange(-len(near), 0)
         return np.asarray(distances[:, gallery_rows])
+
+
+def _tracked(
+    queries: list[int], distances: NDArray[np.float64], progress: bool
+) -> Iterable[tuple[int, NDArray[np.float64]]]:
+    """Queries with their distances, under a bar that is wiped out in the end: of a large set every block has one."""
+    rows = zip(queries, distances)
+    if not progress or not queries:
+        return rows
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console()
+    title = f"Ranking anew queries {min(queries) + 1:,} to {max(queries) + 1:,}"
+    return track(rows, title, len(queries), console=console, transient=True, disable=not console.is_terminal)
 
 
 def _refuse_nan(scorer: str, distances: Floats, query: int, gallery_rows: NDArray[np.int64]) -> None:

@@ -76,7 +76,7 @@ def evaluate(
         device: where torch computes the distances of embeddings, e.g. "cuda"; with `spacetime` the look-up of
             intervals, and re-ranking after it, stay on the CPU. None: NumPy, on the CPU.
         seed: of the draws, where the protocol draws its gallery.
-        progress: show a progress bar while re-ranking.
+        progress: show a progress bar while re-ranking and in the second step of a cascade.
 
     Raises:
         InputError: sightings without vectors and without a scorer, vectors of different width, an empty side, a
@@ -116,7 +116,7 @@ def scorer_for(
         if not isinstance(query, Embeddings) or not isinstance(gallery, Embeddings):
             raise InputError("sightings have no vectors to compare: give Embeddings on both sides, or a scorer")
         scorer = _embedding_scorer(query, gallery, spacetime, rerank, device, progress)
-    return scorer if rescore is None else Cascade(scorer, *rescore, len(gallery), matches)
+    return scorer if rescore is None else Cascade(scorer, *rescore, len(gallery), matches, progress)
 
 
 def search(

@@ -52,7 +52,7 @@ class PartDotProduct:
         # As in `DotProduct`, the constant of the formula is in the product: sum of v w minus the weighted cosines.
         self._sides = place(np.hstack([-_weighted(q, v), v])), place(np.hstack([_weighted(g, w), w]))
         self._visibility = place(v), place(w)
-        self._whole = place(q[:, 0]), place(g[:, 0])
+        self._whole = place(q[:, 0].copy()), place(g[:, 0].copy())  # a view would keep all parts in memory
 
     def block(self, query_rows: Rows, gallery_rows: Rows) -> NDArray[np.float32] | torch.Tensor:
         """Distances of some query rows to some gallery rows. len(query_rows) x len(gallery_rows), float32."""
@@ -102,6 +102,24 @@ def pair_similarities(rows: Embeddings, first: NDArray[np.int64], second: NDArra
         common[common.sum(1) == 0, 0] = 1
         found[start : start + _PAIRS] = (cosines * common).sum(1) / common.sum(1)
     return found
+
+
+def gathered(
+    vectors: NDArray[np.float32], visibility: NDArray[np.float32], frames: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Tracklets from what was added up over their frames.
+
+    Args:
+        vectors: N x (P D), sums of the parts' vectors, each of which is as long as the part is visible.
+        visibility: N x P, sums.
+        frames: N, how many were added up.
+
+    Returns:
+        Vectors of unit length, N x (P D), whose parts are all of one length but for those that no frame shows, which
+        are 0; and the mean visibility, N x P.
+    """
+    each = unit(vectors.reshape(visibility.size, -1)).reshape(vectors.shape)
+    return unit(each), np.clip(visibility / frames[:, None], 0, 1).astype(np.float32)
 
 
 def require_whole(rows: Embeddings, what: str) -> None:

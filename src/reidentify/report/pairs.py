@@ -109,7 +109,7 @@ def matches(model: PairModel, pictures: Sequence[str | os.PathLike[str]], count:
     strongest is kept.
 
     Args:
-        model: a network with maps.
+        model: a network that correlates patches: of kind xcorr or fused.
         pictures: two files.
         count: matches at most.
 
@@ -117,19 +117,18 @@ def matches(model: PairModel, pictures: Sequence[str | os.PathLike[str]], count:
         Strongest first.
 
     Raises:
-        InputError: the network has no maps to compare.
+        InputError: the network correlates none, so that these matches would not be its own.
         ImageError: a file cannot be read.
     """
     from reidentify.pairs import Encoded
     from reidentify.values import Sightings
 
-    sightings = Sightings([0, 0], files=[os.fspath(p) for p in pictures])  # type: ignore[arg-type]
-    encoded = Encoded(model, sightings, cache=False, progress=False).of(np.arange(2))
-    if "maps" not in encoded:
+    if not any(isinstance(module, NormalisedCorrelation) for module in model.network.modules()):
         raise InputError(
-            f"{model.card.name} compares embeddings, so it matches no patches: give weights of kind xcorr or fused"
+            f"{model.card.name} correlates no patches, so it matches none: give weights of kind xcorr or fused"
         )
-    maps = encoded["maps"].float()
+    sightings = Sightings([0, 0], files=[os.fspath(p) for p in pictures])  # type: ignore[arg-type]
+    maps = Encoded(model, sightings, cache=False, progress=False).of(np.arange(2))["maps"].float()
     channels, height, width = maps.shape[1:]
     with torch.inference_mode():
         found = NormalisedCorrelation()(maps[:1], maps[1:]).reshape(channels, -1, width, height, width)

@@ -18,10 +18,11 @@ from torch.utils.tensorboard import SummaryWriter
 import reidentify
 from reidentify import files, zoo
 from reidentify.attributes import scores as attribute_scores
+from reidentify.calibrate import calibrate
 from reidentify.data.benchmark import Benchmark
 from reidentify.data.console import say
 from reidentify.data.pixels import open_pixels
-from reidentify.embed import Model, joints_of, read_sides
+from reidentify.embed import Model, read_sides
 from reidentify.errors import InputError, RecipeError
 from reidentify.models.batchnorm import refit_batch_norms
 from reidentify.models.catalogue import build, start_of
@@ -33,6 +34,7 @@ from reidentify.models.weights import (
     save_weights,
     without_classifier,
 )
+from reidentify.pose import resized_joints
 from reidentify.ranking.calibration import Calibration
 from reidentify.ranking.evaluate import match_sightings
 from reidentify.ranking.spacetime import SpaceTime
@@ -42,7 +44,7 @@ from reidentify.training.loader import Loader, Rows
 from reidentify.training.module import EmbeddingTraining
 from reidentify.training.objective import Objective
 from reidentify.training.recipe import Recipe
-from reidentify.training.session import Session
+from reidentify.training.session import Session, working_device
 from reidentify.training.spacetime import fuse, learn, report
 from reidentify.training.start import initial_state, licence
 from reidentify.training.validation import Validation
@@ -81,9 +83,10 @@ def prepare(recipe: Recipe, benchmark: Benchmark, progress: bool) -> Prepared:
         validation = Validation(held, size, interpolation, _clip(recipe), recipe.clip.test_frames, progress)
     network, preprocessing = _network(recipe, data, benchmark)
     if getattr(network, "wants_keypoints", False):
-        data.keypoints = joints_of(rows, size, progress)
+        device = working_device(recipe)
+        data.keypoints = resized_joints(rows, size, progress, device)
         if validation is not None:
-            validation.keypoints = joints_of(validation.rows, size, progress)
+            validation.keypoints = resized_joints(validation.rows, size, progress, device)
     objective = Objective(recipe.loss, len(data.identities), network.embedding_dim, schema)  # type: ignore[arg-type]
     module = EmbeddingTraining(network, objective, recipe, preprocessing)
     return Prepared(module, Loader(data, recipe, validation), held, statistics)
@@ -158,7 +161,7 @@ def _finish(session: Session, benchmark: Benchmark, ready: Prepared, progress: b
     scores: list[dict[str, Any]] = []
     read = {test: read_sides(model, test, progress=progress) for test in _tests(held, benchmark)}
     seen = _all_rows(held, *read[held][:2]) if held in read else None
-    calibration = _calibrated(folder, seen, benchmark.name)
+    calibration = _calibrated(folder, model, seen, benchmark.name, progress)
     fusion = None
     if statistics is not None:
         own_clocks = benchmark.facts is not None and benchmark.facts.own_clocks
@@ -217,12 +220,15 @@ def _tests(held: Benchmark | None, benchmark: Benchmark) -> list[Benchmark]:
     return [test for test in (held, benchmark) if test is not None and len(test.query) and len(test.gallery)]
 
 
-def _calibrated(folder: Path, seen: Embeddings | None, data: str) -> dict[str, Any]:
+def _calibrated(folder: Path, model: Model, seen: Embeddings | None, data: str, progress: bool) -> dict[str, Any]:
     """What similarities mean, for the card, with its picture; empty where too few people were held out to tell."""
     if seen is None:
         return {}
     try:
-        found = Calibration.fit(seen, data)
+        if model.wants_keypoints:  # two pictures come without joints
+            found = calibrate(model, seen.sightings, data, progress=progress)
+        else:
+            found = Calibration.fit(seen, data)
     except InputError as error:
         say(f"no calibration: {error}")
         return {}

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from reidentify.batch import Batch
+from reidentify.data.benchmark import camera_indices
 from reidentify.data.clips import dense, sample
 from reidentify.data.pixels import DecodedOnTheFly, Pixels
 from reidentify.data.samplers import BatchSampler, PKSampler, ShuffleSampler
-from reidentify.embed import camera_indices
 from reidentify.errors import ImageError
 from reidentify.training.recipe import Recipe
 from reidentify.training.settings import ClipSettings

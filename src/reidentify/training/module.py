@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reidentify.batch import Batch
-from reidentify.errors import ReidentifyError
+from reidentify.errors import RecipeError, ReidentifyError
 from reidentify.models.output import Output
+from reidentify.models.parts import compared
 from reidentify.models.views import views
 from reidentify.models.weights import Preprocessing
 from reidentify.training.objective import Objective, attribute_accuracy, predicted
@@ -34,20 +35,37 @@ class EmbeddingTraining(pl.LightningModule):
         objective: losses of an Output.
         recipe: everything else.
         preprocessing: of the network.
+
+    Raises:
+        RecipeError: `optimiser.train` names a layer that the network does not have, or that never learns.
     """
 
     def __init__(self, network: nn.Module, objective: Objective, recipe: Recipe, preprocessing: Preprocessing) -> None:
         super().__init__()
         self.network, self.objective, self.recipe, self.preprocessing = network, objective, recipe, preprocessing
         self.clips = recipe.model.architecture == "video"
+        chosen = recipe.optimiser.train
+        parameters = dict(network.named_parameters())
+        for layer in chosen:
+            if not any(p.requires_grad and _within(name, [layer]) for name, p in parameters.items()):
+                there = ", ".join(dict.fromkeys(name.split(".")[0] for name in parameters))
+                raise RecipeError(f"optimiser.train: the network has no layer {layer!r} that learns; it has {there}")
+        # Every parameter that is ever trained; those of a frozen start are, later. A BN neck's shift never is.
+        self._learning = {n: p for n, p in parameters.items() if p.requires_grad and _within(n, chosen)}
+        for name, parameter in parameters.items():
+            parameter.requires_grad_(name in self._learning)
 
     def on_train_epoch_start(self) -> None:
         """What a step draws depends on seed, epoch, step and process alone, so that a resumed run draws the same."""
         torch.manual_seed(hash_seed(self.recipe.run.seed, self.current_epoch, self.global_rank))
-        frozen = self.current_epoch < self.recipe.optimiser.freeze
-        for name, parameter in self.network.named_parameters():
-            if not _is_head(name):
-                parameter.requires_grad_(not frozen)
+        frozen, chosen = self.current_epoch < self.recipe.optimiser.freeze, self.recipe.optimiser.train
+        for name, parameter in self._learning.items():
+            parameter.requires_grad_(_is_head(name) or not frozen)
+        # Without gradients alone a batch norm would still follow its input. A layer that holds others keeps its mode,
+        # for what a network returns depends on it.
+        for name, module in self.network.named_modules():
+            if not any(module.children()):
+                module.train(_within(name, chosen) and (_is_head(name) or not frozen))
 
     def training_step(self, batch: Batch, step: int) -> Tensor:
         """One batch, augmented on the training device."""
@@ -65,7 +83,8 @@ class EmbeddingTraining(pl.LightningModule):
             )
         log = {f"loss/{k}": v.detach() for k, v in losses.items()} | {"loss/total": total.detach()}
         if output.logits is not None:
-            log["accuracy"] = (predicted(output.logits) == batch.labels).float().mean()
+            right = predicted(output.logits, output.visibility) == batch.labels
+            log["accuracy"] = right.float().mean()
         if output.attributes and batch.attributes is not None:
             log["attribute accuracy"] = attribute_accuracy(output.attributes, batch.attributes, self.objective.schema)
         self.log_dict(log, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch))
@@ -73,11 +92,15 @@ class EmbeddingTraining(pl.LightningModule):
         self.log("loss_", log["loss/total"], prog_bar=True, logger=False)
         return total
 
-    def validation_step(self, batch: Batch, step: int) -> Tensor:
-        """Embeddings of unit length, B x D, of images or clips."""
+    def validation_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """What is compared of images or clips: "vectors" of unit length, B x D; or with `model.part_matching` those of
+        the parts, B x (P D), each as long as the part is visible, and their "visibility", B x P."""
         shown = views(batch.pixels, batch.keypoints, self.recipe.run.flip)
-        outputs = (self._output(batch.replace(pixels=pixels, keypoints=joints)) for pixels, joints in shown)
-        return F.normalize(sum(output.embedding.float() for output in outputs), dim=1)  # type: ignore[arg-type]
+        outputs = [self._output(batch.replace(pixels=pixels, keypoints=joints)) for pixels, joints in shown]
+        if self.recipe.model.part_matching:
+            vectors, visibility = compared(outputs)
+            return {"vectors": vectors.flatten(1), "visibility": visibility}
+        return {"vectors": F.normalize(torch.stack([o.embedding.float() for o in outputs]).sum(0), dim=1)}
 
     def _seen(self, batch: Batch) -> Batch:
         """What the network takes: clips, or for a network of images every real frame as a row of its own."""
@@ -103,17 +126,17 @@ class EmbeddingTraining(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Two groups, the backbone and the head, and a factor per step."""
         s = self.recipe.optimiser
-        head = [p for n, p in self._trained() if _is_head(n)] + list(self.objective.parameters())
-        body = [p for n, p in self._trained() if not _is_head(n)]
+        head = [p for n, p in self._learning.items() if _is_head(n)] + list(self.objective.parameters())
+        body = [p for n, p in self._learning.items() if not _is_head(n)]
         steps = int(self.trainer.estimated_stepping_batches) // s.epochs
         return optimiser(s, head, body, steps)
 
-    def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Every parameter that is ever trained; those of a frozen start are, later. A BN neck's shift never is."""
-        for name, parameter in self.network.named_parameters():
-            if parameter.requires_grad or not _is_head(name):
-                yield name, parameter
-
 
 def _is_head(name: str) -> bool:
-    return any(part in _HEAD for part in name.split("."))
+    """Whether a layer or parameter follows the backbone, in which timm may use the same words."""
+    return not name.startswith("backbone.") and any(part in _HEAD for part in name.split("."))
+
+
+def _within(name: str, chosen: Sequence[str]) -> bool:
+    """Whether a layer or parameter is one of the chosen ones or inside one; without any, all are chosen."""
+    return not chosen or any(f"{name}.".startswith(f"{layer}.") for layer in chosen)

@@ -102,6 +102,9 @@ def attribute_accuracy(logits: Mapping[str, Tensor], targets: Tensor, schema: Se
     return (right & known).sum() / known.sum().clamp(min=1)
 
 
-def predicted(logits: Tensor) -> Tensor:
-    """The most probable class, B. Parts vote with their probabilities."""
-    return logits.argmax(1) if logits.ndim == 2 else logits.float().softmax(-1).sum(1).argmax(1)
+def predicted(logits: Tensor, visibility: Tensor | None = None) -> Tensor:
+    """The most probable class, B. Parts vote with their probabilities, body parts by how visible they are, B x P."""
+    if logits.ndim == 2:
+        return logits.argmax(1)
+    votes = logits.float().softmax(-1)
+    return (votes if visibility is None else votes * visibility[..., None]).sum(1).argmax(1)

@@ -28,7 +28,9 @@ def optimiser(
     groups = [g for g in groups if g["params"]]
     made: torch.optim.Optimizer
     if s.kind == "sgd":
-        made = torch.optim.SGD(groups, momentum=s.momentum, nesterov=s.momentum > 0, weight_decay=s.weight_decay)
+        made = torch.optim.SGD(
+            groups, momentum=s.momentum, nesterov=s.nesterov and s.momentum > 0, weight_decay=s.weight_decay
+        )
     else:
         kind = torch.optim.AdamW if s.kind == "adamw" else torch.optim.Adam
         made = kind(groups, weight_decay=s.weight_decay, amsgrad=s.amsgrad)

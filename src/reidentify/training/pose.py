@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 import reidentify
 from reidentify import files
@@ -22,9 +22,9 @@ from reidentify.batch import Batch
 from reidentify.data.benchmark import Benchmark
 from reidentify.data.console import say
 from reidentify.data.keypoints import resized
-from reidentify.data.pixels import open_pixels
+from reidentify.data.pixels import DecodedOnTheFly, open_pixels
 from reidentify.data.samplers import ShuffleSampler
-from reidentify.errors import InputError, ReidentifyError
+from reidentify.errors import ImageError, InputError, ReidentifyError
 from reidentify.joints import to_market14
 from reidentify.models.output import Output
 from reidentify.models.pose import PoseNetwork, build_pose, decode
@@ -56,8 +56,8 @@ def train(recipe: PoseRecipe, benchmark: Benchmark, out: str | os.PathLike[str],
     if recipe.input.holdout:
         rows, rest = benchmark.holdout(recipe.input.holdout, recipe.run.seed)
         held = rest.test
-    training = PoseRows(rows, recipe, progress)
-    validation = None if held is None else PoseRows(held, recipe, progress)
+    training = PoseRows(rows, recipe, progress, benchmark.name)
+    validation = None if held is None else PoseRows(held, recipe, progress, f"the held-out part of {benchmark.name}")
     network, preprocessing = _network(recipe, benchmark)
     module = PoseTraining(network, recipe, preprocessing)
     callbacks = [] if validation is None else [PoseValidation()]
@@ -76,28 +76,32 @@ def _network(recipe: PoseRecipe, benchmark: Benchmark) -> tuple[PoseNetwork, Pre
     return network.train().to(memory_format=torch.channels_last), Preprocessing(*size, interpolation=interpolation)
 
 
-class PoseRows(Dataset[Batch]):
+class PoseRows(Dataset["Batch | ImageError"]):
     """Frames with their pixels and joints, fetched a whole batch at a time; labels say which frame it is.
 
     Args:
         sightings: with files and keypoints; frames without a seen joint are left out.
         recipe: the size of the images.
         progress: show progress bars.
+        name: what the rows are called in messages.
 
     Attributes:
         sightings: the frames that remain, one row each.
 
     Raises:
-        InputError: as `resized`, or no joint of any frame is seen.
+        InputError: as `resized`, or no joint of any frame is known and seen.
     """
 
-    def __init__(self, sightings: Sightings, recipe: PoseRecipe, progress: bool) -> None:
+    def __init__(self, sightings: Sightings, recipe: PoseRecipe, progress: bool, name: str) -> None:
         self.size = recipe.input.height, recipe.input.width
         frames = sightings.images()
+        none = f"{name}: no joint is known and seen in any image, and a pose network is trained and scored on joints"
+        if frames.keypoints is None:
+            raise InputError(none)
         joints = resized(frames, self.size, progress)
         kept = np.flatnonzero((joints[..., 2] > 0).any(1))
         if not len(kept):
-            raise InputError("no joint of these images is seen, so a pose network cannot learn from them")
+            raise InputError(none)
         self.sightings, self.joints = frames[kept], torch.from_numpy(joints[kept])
         assert self.sightings.files is not None
         self.pixels = open_pixels(self.sightings.files, self.size, recipe.input.interpolation, progress=progress)
@@ -105,8 +109,13 @@ class PoseRows(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.joints)
 
-    def __getitems__(self, rows: list[int]) -> Batch:
-        pixels = torch.from_numpy(self.pixels.read(rows)).permute(0, 3, 1, 2)
+    def __getitems__(self, rows: list[int]) -> Batch | ImageError:
+        try:
+            pixels = torch.from_numpy(self.pixels.read(rows)).permute(0, 3, 1, 2)
+        except ImageError as error:
+            if get_worker_info() is None:
+                raise
+            return error  # raised in a worker it would arrive as text, with the worker's traceback
         return Batch(pixels[:, None], torch.tensor(rows), keypoints=self.joints[rows][:, None])
 
 
@@ -115,7 +124,7 @@ class PoseLoader(pl.LightningDataModule):
 
     Args:
         rows: what is trained on.
-        recipe: batch size and seed.
+        recipe: batch size, seed and workers.
         validation: what is validated on, if anything.
     """
 
@@ -123,12 +132,19 @@ class PoseLoader(pl.LightningDataModule):
         super().__init__()
         self.rows, self.recipe, self.validation = rows, recipe, validation
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[Batch | ImageError]:
         """Batches of this process, the same at every resume of the same epoch."""
         trainer = self.trainer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         sampler = ShuffleSampler(len(self.rows), self.recipe.sampler.batch, self.recipe.run.seed, rank, world)
-        return DataLoader(self.rows, batch_sampler=sampler, collate_fn=_whole)
+        workers = self.recipe.run.workers if isinstance(self.rows.pixels, DecodedOnTheFly) else 0
+        return DataLoader(self.rows, batch_sampler=sampler, collate_fn=_whole, num_workers=workers)
+
+    def on_before_batch_transfer(self, batch: Batch | ImageError, dataloader_idx: int) -> Batch:
+        """Raise what a worker met."""
+        if isinstance(batch, ImageError):
+            raise batch
+        return batch
 
     def val_dataloader(self) -> Any:
         """The held-out frames in order."""
@@ -185,9 +201,11 @@ class PoseTraining(pl.LightningModule):
         self.network, self.recipe, self.preprocessing = network, recipe, preprocessing
 
     def on_train_epoch_start(self) -> None:
-        """A resumed run draws what an uninterrupted one would have; a freeze leaves the backbone as it is."""
+        """A resumed run draws what an uninterrupted one would have; a freeze leaves the backbone as it is, the running
+        statistics of its batch norms too."""
         torch.manual_seed(hash_seed(self.recipe.run.seed, self.current_epoch, self.global_rank))
-        self.network.backbone.requires_grad_(self.current_epoch >= self.recipe.optimiser.freeze)
+        learns = self.current_epoch >= self.recipe.optimiser.freeze
+        self.network.backbone.requires_grad_(learns).train(learns)
 
     def training_step(self, batch: Batch, step: int) -> Tensor:
         """One batch, augmented on the training device."""

@@ -12,10 +12,16 @@ from pytorch_lightning.tuner import Tuner
 
 from reidentify.data.benchmark import Benchmark
 from reidentify.data.console import console
-from reidentify.errors import InputError
+from reidentify.errors import InputError, RecipeError
 from reidentify.training import embedding
 from reidentify.training.pairs import run as pairs
-from reidentify.training.recipe import AnyRecipe, PairRecipe
+from reidentify.training.recipe import AnyRecipe, PairRecipe, PoseRecipe
+from reidentify.training.session import quiet
+
+_BETA = 0.98
+"""Lightning's smoothing of the loss."""
+_DIVERGED = 8.0
+"""Lightning stops at so many times the smallest loss it saw; its first one is half of what it should be."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,10 +50,10 @@ def find_rate(
     """Train for some steps while the learning rate rises by a constant factor, and throw the weights away.
 
     All layers learn at the same rate: `optimiser.backbone_lr`, the warm-up and the schedule have no say. The test stops
-    early when the loss is four times the best.
+    early when the smoothed loss is some four times the best.
 
     Args:
-        recipe: of the training; a kind that shows embeddings or pairs.
+        recipe: of a training of embeddings or pairs.
         benchmark: its `train` rows.
         lowest: the first rate.
         highest: the last.
@@ -59,6 +65,8 @@ def find_rate(
     """
     if not 0 < lowest < highest or steps < 20:
         raise InputError(f"rates must rise from above 0, over at least 20 steps; got {lowest} to {highest} in {steps}")
+    if isinstance(recipe, PoseRecipe):
+        raise RecipeError("the range test is of embedding and of pairwise networks, not of recipes of kind pose")
     pl.seed_everything(recipe.run.seed, workers=True, verbose=False)
     ready: embedding.Prepared | pairs.Prepared
     if isinstance(recipe, PairRecipe):
@@ -79,10 +87,22 @@ def find_rate(
             enable_model_summary=False,
             default_root_dir=folder,
         )
+        quiet()
         found = Tuner(trainer).lr_find(
-            ready.module, datamodule=ready.loader, min_lr=lowest, max_lr=highest, num_training=steps, update_attr=False
+            ready.module,
+            datamodule=ready.loader,
+            min_lr=lowest,
+            max_lr=highest,
+            num_training=steps,
+            early_stop_threshold=_DIVERGED,
+            update_attr=False,
         )
-    rate = None if found is None else found.suggestion()
-    if found is None or rate is None:
+    if found is None:
+        raise InputError("the range test made no step")
+    # Lightning divides the moving average of step k by 1 - beta^(k + 1), which makes the first losses look small.
+    step = np.arange(1, len(found.results["loss"]) + 1)
+    found.results["loss"] = np.array(found.results["loss"]) * (1 - _BETA ** (step + 1)) / (1 - _BETA**step)
+    rate = found.suggestion()
+    if rate is None:
         raise InputError("the loss was finite in too few steps to tell a rate: try a lower highest rate or more steps")
-    return RangeTest(np.array(found.results["lr"]), np.array(found.results["loss"]), float(rate))
+    return RangeTest(np.array(found.results["lr"]), found.results["loss"], float(rate))

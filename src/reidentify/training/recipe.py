@@ -43,7 +43,7 @@ _RANGES: list[tuple[str, Callable[[float], bool], str]] = [
     (
         "above 0",
         lambda v: 0 < v < math.inf,
-        "optimiser.lr optimiser.gamma model.width spacetime.bin_width spacetime.sigma loss.sigma",
+        "optimiser.lr optimiser.gamma model.width spacetime.bin_width spacetime.sigma loss.sigma pairs.mining_margin",
     ),
     (
         "of at least 1",
@@ -51,7 +51,7 @@ _RANGES: list[tuple[str, Callable[[float], bool], str]] = [
         "model.embedding_dim model.parts input.height input.width clip.length clip.test_frames"
         " sampler.identities sampler.instances optimiser.epochs optimiser.milestones spacetime.bins run.nodes"
         " sampler.batch model.channels run.evaluate_every run.checkpoint_every pairs.negatives pairs.per_epoch"
-        " pairs.batch pairs.mine_every pairs.mine_nearest pairs.test",
+        " pairs.batch pairs.mine_after pairs.mine_every pairs.mine_nearest pairs.mine_candidates pairs.test",
     ),
     (
         "of at least 0",
@@ -59,7 +59,7 @@ _RANGES: list[tuple[str, Callable[[float], bool], str]] = [
         "augment.pad loss.cross_entropy loss.triplet loss.margin loss.attributes loss.aitl loss.center"
         " loss.metric_weight loss.contrastive loss.visibility optimiser.backbone_lr optimiser.weight_decay"
         " optimiser.warmup optimiser.freeze optimiser.clip optimiser.decay optimiser.power run.workers"
-        " spacetime.visit_gap pairs.mine_after pairs.mining_margin",
+        " spacetime.visit_gap",
     ),
     (
         "from 0 to 1",
@@ -73,6 +73,7 @@ _RANGES: list[tuple[str, Callable[[float], bool], str]] = [
         "input.holdout loss.label_smoothing optimiser.momentum optimiser.ema",
     ),
     ("above 0 and at most 1", lambda v: 0 < v <= 1, "augment.erase_aspect"),
+    ("that is even and at least 4", lambda v: 4 <= v < math.inf and v % 2 == 0, "model.region_cells"),
     ("from 0 to 2**32 - 1", lambda v: 0 <= v < 2**32, "run.seed"),
 ]
 
@@ -97,6 +98,10 @@ class Common:
 
     def __post_init__(self) -> None:
         _check_ranges(self)
+        if self.optimiser.train and not isinstance(self, Recipe):
+            raise RecipeError("optimiser.train: only the layers of an embedding network can be chosen")
+        if self.optimiser.freeze and not isinstance(self, (Recipe, PoseRecipe)):
+            raise RecipeError("optimiser.freeze: only of an embedding or a pose network can the backbone be frozen")
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,15 @@ class PairRecipe(Common):
     model: PairSettings = field(default_factory=PairSettings)
     pairs: PairsSettings = field(default_factory=PairsSettings)
     loss: PairLossSettings = field(default_factory=PairLossSettings)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        p = self.pairs
+        if p.mining != "none" and (p.mine_after >= self.optimiser.epochs or not p.mined_share):
+            raise RecipeError(
+                f"pairs.mining: nothing mined would be shown in {self.optimiser.epochs} epochs with pairs.mine_after="
+                f"{p.mine_after} and pairs.mined_share={p.mined_share}"
+            )
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,7 @@ class Session:
     @property
     def device(self) -> torch.device:
         """Where the trained network is scored."""
-        gpu = torch.cuda.is_available() and self.recipe.run.accelerator != "cpu"
-        return torch.device("cuda" if gpu else "cpu")
+        return working_device(self.recipe)
 
     def fit(
         self,
@@ -98,6 +97,12 @@ class Session:
         if self.recipe.run.select == "best" and (chosen := _read_checkpoint(best)) is not None:
             module.load_state_dict(chosen["state_dict"])
         return True
+
+
+def working_device(recipe: AnyRecipe) -> torch.device:
+    """Where joints are looked for before a training and its network is scored after it."""
+    gpu = torch.cuda.is_available() and recipe.run.accelerator != "cpu"
+    return torch.device("cuda" if gpu else "cpu")
 
 
 class _WholeCheckpoints(TorchCheckpointIO):
@@ -148,14 +153,18 @@ def _difference(a: Any, b: Any, prefix: str = "") -> str:
     return prefix.rstrip(".")
 
 
-def _trainer(recipe: AnyRecipe, folder: Path, extra: Sequence[Callback], monitor: str, progress: bool) -> pl.Trainer:
-    s, o = recipe.run, recipe.optimiser
+def quiet() -> None:
+    """Keep Lightning from saying what is chosen on purpose here."""
     for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # Said by Lightning of choices that are made on purpose here.
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
     warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
     warnings.filterwarnings("ignore", ".*The number of training batches.*is smaller than the logging interval.*")
+
+
+def _trainer(recipe: AnyRecipe, folder: Path, extra: Sequence[Callback], monitor: str, progress: bool) -> pl.Trainer:
+    s, o = recipe.run, recipe.optimiser
+    quiet()
     top_only = isinstance(recipe, PairRecipe) and recipe.pairs.retrain == "top"
     parallel = s.nodes > 1 or (s.devices not in ("auto", 1) if s.accelerator == "cpu" else True)
     checkpoints = folder / "checkpoints"

@@ -110,11 +110,12 @@ class OptimiserSettings:
     """How the weights move.
 
     Args:
-        kind: "adam", "adamw" or "sgd" (Nesterov).
+        kind: "adam", "adamw" or "sgd".
         lr: learning rate of the head, after warm-up.
         backbone_lr: factor on `lr` for every layer outside the head (what follows the backbone).
         weight_decay: L2 for adam and sgd, decoupled for adamw.
         momentum: of sgd.
+        nesterov: of sgd: Nesterov's momentum, or the plain one.
         amsgrad: of adam and adamw.
         epochs: length of the training.
         schedule: "multistep" (times `gamma` at each milestone), "cosine" (to `final_lr` times `lr`) or "inverse"
@@ -126,7 +127,10 @@ class OptimiserSettings:
         final_lr: factor at the end of the cosine.
         warmup: epochs over which the rate rises linearly from `warmup_start` times `lr`.
         warmup_start: factor at the first step.
-        freeze: epochs during which only the head (what follows the backbone) learns.
+        freeze: epochs during which only the head (what follows the backbone) learns; the rest, the statistics of its
+            batch norms included, stays as it is.
+        train: embedding: names of layers of the network that alone learn, all others staying as they are, e.g.
+            [fusion, joined, necks.0] of spindle; empty for all.
         clip: largest norm of the gradient; 0 for none.
         ema: decay of an exponential moving average of the weights, which is then what is validated and kept; 0 for
             none.
@@ -137,6 +141,7 @@ class OptimiserSettings:
     backbone_lr: float = 1.0
     weight_decay: float = 5e-4
     momentum: float = 0.9
+    nesterov: bool = True
     amsgrad: bool = False
     epochs: int = 120
     schedule: Literal["multistep", "cosine", "inverse"] = "multistep"
@@ -148,6 +153,7 @@ class OptimiserSettings:
     warmup: float = 10
     warmup_start: float = 0.01
     freeze: int = 0
+    train: list[str] = field(default_factory=list)
     clip: float = 0.0
     ema: float = 0.0
 
@@ -166,8 +172,9 @@ class RunSettings:
         workers: processes that decode, where the images do not fit into the pixel cache.
         evaluate_every: epochs between validations on the held-out identities.
         checkpoint_every: epochs between checkpoints, from which a killed run resumes.
-        select: keep the weights of the "last" epoch or of the "best" validation mAP.
-        flip: average an image with its mirror when embedding.
+        select: keep the weights of the "last" epoch or of the "best" validation (mAP; of pairs the accuracy, of pose
+            networks PCK).
+        flip: embedding: average an image with its mirror.
     """
 
     seed: int = 0
@@ -216,11 +223,13 @@ class PairsSettings:
         negatives: sampling "all": random negative pairs for each positive one.
         per_epoch: positive pairs of an epoch, drawn anew each time; null for all.
         batch: pairs of a batch and process.
-        mining: "none"; "hard" (of all negatives of the training set those that the network thinks most alike) or
-            "semi-hard" (of these, those that it thinks less alike than positives by up to `mining_margin`).
-        mine_after: epochs before the first mining.
+        mining: "none"; "hard" (those negatives of the training set that the network thinks most alike, among the
+            `mine_nearest` of every image) or "semi-hard" (of these, those that it thinks less alike than positives by
+            up to `mining_margin`).
+        mine_after: epochs before mined negatives are first shown.
         mine_every: epochs from one mining to the next.
-        mine_nearest: candidates per image, its nearest images of other people.
+        mine_nearest: candidates per image: its nearest images of other people, by the network's own maps.
+        mine_candidates: how many of these the network scores, the most alike of all; null for all.
         mined_share: of the negatives of an epoch, how many are mined ones; the others stay random.
         mining_margin: of semi-hard mining, in probability.
         retrain: after the first mining, "everything" or the "top" layers alone (as published by Ahmed et al.).
@@ -236,6 +245,7 @@ class PairsSettings:
     mine_after: int = 5
     mine_every: int = 1
     mine_nearest: int = 20
+    mine_candidates: int | None = None
     mined_share: float = 0.5
     mining_margin: float = 0.3
     retrain: Literal["everything", "top"] = "everything"
@@ -260,8 +270,8 @@ class PairLossSettings:
     margin: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (self.cross_entropy or self.contrastive):
-            raise RecipeError("loss: every loss has weight 0, so there is nothing to minimise")
+        if not self.cross_entropy:
+            raise RecipeError("loss.cross_entropy: the layers that tell one person from two learn from nothing else")
 
 
 @dataclass(frozen=True)

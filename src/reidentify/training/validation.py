@@ -9,12 +9,13 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from pytorch_lightning.loggers import TensorBoardLogger
-from torch.nn import functional as F
 
 from reidentify.data.benchmark import Benchmark
 from reidentify.data.clips import evenly
 from reidentify.data.pixels import Pixels, Size, open_pixels
+from reidentify.ranking.distance import unit
 from reidentify.ranking.evaluate import evaluate, match_sightings, scorer_for
+from reidentify.ranking.parts import gathered
 from reidentify.report.lists import best_and_worst, montage, ranked_lists
 from reidentify.values import Embeddings, Sightings
 
@@ -48,23 +49,27 @@ class Validation(pl.Callback):
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Forget the last validation."""
-        self._sum: torch.Tensor | None = None
+        self._sums: dict[str, torch.Tensor] = {}
 
     def on_validation_batch_end(
         self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Add up the embeddings of each row's clips, each as often as it has frames."""
-        weighted = outputs.cpu().float() * batch.valid.cpu().sum(1, keepdim=True)
-        if self._sum is None:
-            self._sum = weighted.new_zeros(len(self.rows), weighted.shape[1])
-        self._sum.index_add_(0, batch.labels.cpu(), weighted)
+        """Add up what was found in each row's clips, each as often as it has frames."""
+        for name, found in outputs.items():
+            weighted = found.cpu().float() * batch.valid.cpu().sum(1, keepdim=True)
+            total = self._sums.setdefault(name, weighted.new_zeros(len(self.rows), weighted.shape[1]))
+            total.index_add_(0, batch.labels.cpu(), weighted)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Score."""
-        assert self._sum is not None
-        vectors = np.asarray(F.normalize(self._sum, dim=1))
+        found = {name: total.numpy() for name, total in self._sums.items()}
+        if "visibility" in found:
+            vectors, visibility = gathered(found["vectors"], found["visibility"], self.rows.lengths)
+            every = Embeddings(vectors, self.rows, visibility)
+        else:
+            every = Embeddings(unit(found["vectors"]), self.rows)
         cut = len(self.held.query)
-        query, gallery = (Embeddings(vectors[s], self.rows[s]) for s in (slice(0, cut), slice(cut, None)))
+        query, gallery = every[:cut], every[cut:]
         result = evaluate(query, gallery, self.held.protocol)
         module.log_dict({"validation/mAP": result.mAP, "validation/rank1": result.rank(1)})
         if isinstance(trainer.logger, TensorBoardLogger) and trainer.is_global_zero:

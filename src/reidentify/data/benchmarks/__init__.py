@@ -14,6 +14,7 @@ import numpy as np
 from reidentify.data.benchmark import Benchmark, Facts
 from reidentify.data.root import data_root
 from reidentify.errors import InputError
+from reidentify.joints import to_market14
 from reidentify.ranking.protocol import MARKET1501, NO_CAMERAS
 from reidentify.values import Sightings
 
@@ -90,7 +91,8 @@ def bases(name: str) -> set[str]:
 
 def same_split(a: str, b: str) -> bool:
     """Whether two names mean the same people to train on and the same to test on."""
-    return a.removesuffix("-tracklets") == b.removesuffix("-tracklets")
+    first, second = (name.removesuffix("@0").removesuffix("-tracklets") for name in (a, b))
+    return first == second
 
 
 def trained_on_tested(trained: str, tested: str) -> bool:
@@ -151,11 +153,13 @@ def join(parts: Sequence[Benchmark]) -> Benchmark:
 
     Only the training rows are taken: query and gallery of the result are empty, as a score over several sets means
     nothing; evaluate on one of them at a time. People and cameras are numbered anew, so that those of different parts
-    stay distinct, and `sources` names the part of every row. Of the schemas, what all parts have remains. The parts
-    themselves stay at hand as `parts`.
+    stay distinct, and `sources` names the part of every row. Of the schemas, what all parts have remains. Where the
+    parts have different sets of joints, all become Market-1501's 14 (`to_market14`). The parts themselves stay at hand
+    as `parts`.
 
     Raises:
-        InputError: a part has no training rows, or two parts have the same name.
+        InputError: a part has no training rows, two parts have the same name, or parts have different sets of joints
+            of which one is unknown.
     """
     titles = [p.name for p in parts]
     if len(set(titles)) < len(titles):
@@ -179,5 +183,7 @@ def join(parts: Sequence[Benchmark]) -> Benchmark:
     licences = dict.fromkeys(f"{p.name}: {p.facts.licence if p.facts else OWN}" for p in parts)
     facts = Facts("+".join(titles), "", "; ".join(licences), "", "")
     schema = tuple(a for a in parts[0].schema if all(a in part.schema for part in parts))
+    if len({rows.keypoints.shape[1] for rows in joined if rows.keypoints is not None}) > 1:
+        joined = [r if r.keypoints is None else r.replace(keypoints=to_market14(r.keypoints)) for r in joined]
     protocol = MARKET1501 if cameras else NO_CAMERAS
     return Benchmark("+".join(titles), Sightings.concat(joined), protocol, facts, schema, tuple(parts))

@@ -70,24 +70,29 @@ class Mining(pl.Callback):
         """Take up those of an interrupted run."""
         self.loader.mined = state["mined"].numpy()
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Mine, where it is time."""
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Mine for the next epoch, where it is time; what is found is in this epoch's checkpoint."""
         assert isinstance(module, PairTraining)
-        p, epoch = module.recipe.pairs, trainer.current_epoch
-        if epoch < p.mine_after or (epoch - p.mine_after) % p.mine_every:
+        p, following = module.recipe.pairs, trainer.current_epoch + 1
+        last = following >= (trainer.max_epochs or 0)
+        if last or following < p.mine_after or (following - p.mine_after) % p.mine_every:
             return
-        model = PairModel(module.network, self.card, module.device)
-        sampler = self.loader.sampler
-        wanted = max(1, round(sampler.count * sampler.negatives * p.mined_share))
+        # Batch norms differ from process to process, and all must show the same pairs: one mines for all.
+        found = self._mined(module, trainer) if trainer.is_global_zero else None
+        self.loader.show(trainer.strategy.broadcast(found))
+        if trainer.is_global_zero:
+            say(f"epoch {following + 1} shows mined negatives: {len(self.loader.mined):,} were found")
+
+    def _mined(self, module: PairTraining, trainer: pl.Trainer) -> NDArray[np.int64]:
+        p, sampler = module.recipe.pairs, self.loader.sampler
         found = hardest_negatives(
-            model,
+            PairModel(module.network, self.card, module.device),
             self.loader.rows.sightings,
-            wanted,
+            max(1, round(sampler.count * sampler.negatives * p.mined_share)),
             nearest=p.mine_nearest,
+            candidates=p.mine_candidates,
             margin=p.mining_margin if p.mining == "semi-hard" else None,
             progress=trainer.progress_bar_callback is not None,
         )
         module.network.train()
-        self.loader.show(found)
-        if trainer.is_global_zero:
-            say(f"epoch {epoch + 1}: {len(found):,} negatives mined")
+        return found

@@ -8,17 +8,19 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
+from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from reidentify.batch import Batch
+from reidentify.data.console import say
 from reidentify.data.keypoints import resized
 from reidentify.data.pairs import PairSampler, positive_pairs, with_negatives
 from reidentify.data.pixels import DecodedOnTheFly, open_pixels
 from reidentify.errors import ImageError, InputError
 from reidentify.pose import with_joints
 from reidentify.training.recipe import PairRecipe
-from reidentify.values import Sightings
+from reidentify.values import DISTRACTOR, Sightings
 
 _HELD_BATCH = 64
 
@@ -36,15 +38,23 @@ class PairRows(Dataset["Sides | ImageError"]):
         recipe: input size and interpolation.
         joints: fetch joints too, and look for them where none are published.
         progress: show progress bars.
+        device: where joints are looked for; None: as of `load_pose`.
 
     Raises:
         InputError: the rows are tracklets.
     """
 
-    def __init__(self, sightings: Sightings, recipe: PairRecipe, joints: bool, progress: bool) -> None:
+    def __init__(
+        self,
+        sightings: Sightings,
+        recipe: PairRecipe,
+        joints: bool,
+        progress: bool,
+        device: torch.device | None = None,
+    ) -> None:
         if not sightings.is_images:
             raise InputError("pairwise networks compare images: give a data set of images, not of tracklets")
-        self.sightings = with_joints(sightings) if joints and sightings.keypoints is None else sightings
+        self.sightings = with_joints(sightings, progress=progress, device=device) if joints else sightings
         size = (recipe.input.height, recipe.input.width)
         assert sightings.files is not None
         self.pixels = open_pixels(sightings.files, size, recipe.input.interpolation, progress=progress)
@@ -83,8 +93,10 @@ class PairLoader(pl.LightningDataModule):
         self.mined = np.empty((0, 2), np.int64)
         self.held = np.empty((0, 2), np.int64)
         if validation is not None:
-            self.held = held_pairs(validation.sightings.pids, None, recipe.run.seed)
-        self._sampler(0, 1)  # what the rows do not allow is said before the training starts
+            self.held = held_pairs(validation.sightings.pids, None, recipe.run.seed, "the held-out rows")
+        there = self._sampler(0, 1).count  # what the rows do not allow is said before the training starts
+        if (asked := recipe.pairs.per_epoch) is not None and asked > there:
+            rank_zero_only(say)(f"pairs.per_epoch: of {asked:,} pairs of one person there are {there:,}; all are shown")
 
     def _sampler(self, rank: int, world: int) -> PairSampler:
         s = self.recipe.pairs
@@ -127,9 +139,15 @@ class PairLoader(pl.LightningDataModule):
         return a.to(device, non_blocking=True), b.to(device, non_blocking=True)
 
 
-def held_pairs(pids: NDArray[np.int64], limit: int | None, seed: int) -> NDArray[np.int64]:
-    """Pairs of one person, all or a draw of at most `limit`, and one of two people for each of them. P x 2 rows."""
-    positives = positive_pairs(pids)
+def held_pairs(pids: NDArray[np.int64], limit: int | None, seed: int, data: str) -> NDArray[np.int64]:
+    """Pairs of one person, all or a draw of at most `limit`, and one of two people for each of them. P x 2 rows.
+
+    Raises:
+        InputError: there are no such pairs; it names the data.
+    """
+    if len(np.unique(pids[pids > DISTRACTOR])) < 2:
+        raise InputError(f"{data} show fewer than two people, so there are no pairs to judge")
+    positives = positive_pairs(pids, data)
     if limit is not None and limit < len(positives):
         positives = positives[np.sort(np.random.default_rng(seed).permutation(len(positives))[:limit])]
     return with_negatives(pids, positives, seed=seed)[0]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reidentify.batch import Batch
@@ -17,6 +17,9 @@ from reidentify.models.pairs import PairNetwork
 from reidentify.models.weights import Preprocessing
 from reidentify.training.optimiser import hash_seed, optimiser
 from reidentify.training.recipe import PairRecipe
+
+# Where networks stand that may have been trained before: the trunk's stages, and a Siamese network's embedding.
+_ENCODERS = ("trunk.network.", "network.")
 
 
 class PairTraining(pl.LightningModule):
@@ -39,8 +42,11 @@ class PairTraining(pl.LightningModule):
         p = self.recipe.pairs
         if p.mining != "none" and p.retrain == "top" and self.current_epoch >= p.mine_after:
             top = {id(parameter) for parameter in self.network.head_parameters()}
-            for parameter in self.network.parameters():
-                parameter.requires_grad_(id(parameter) in top)
+            for module in self.network.modules():
+                for parameter in module.parameters(recurse=False):
+                    parameter.requires_grad_(id(parameter) in top)
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):  # its statistics stay too
+                    module.train(id(module.weight) in top)
 
     def training_step(self, batch: tuple[Batch, Batch], step: int) -> Tensor:
         """One batch of pairs, each image augmented by itself."""
@@ -84,15 +90,15 @@ class PairTraining(pl.LightningModule):
         return {k: v[: len(a)] for k, v in encoded.items()}, {k: v[len(a) :] for k, v in encoded.items()}
 
     def validation_step(self, batch: tuple[Batch, Batch], step: int) -> Tensor:
-        """Probabilities of one person. B."""
+        """Probabilities of one person, the mean of both orders. B."""
         a, b = self._encoded(*batch)
-        return self.network.compare(a, b).float().softmax(1)[:, 1]
+        orders = torch.stack([self.network.compare(a, b), self.network.compare(b, a)])
+        return orders.float().softmax(2)[..., 1].mean(0)
 
     def configure_optimizers(self) -> Any:
-        """One group: a pairwise network has no pretrained backbone apart from that of a Siamese one."""
-        head = self.network.head_parameters()
-        top = {id(parameter) for parameter in head}
-        body = [parameter for parameter in self.network.parameters() if id(parameter) not in top]
+        """Two groups: the network that encodes an image, where it is another network's, and all that compares."""
+        body = [p for name, p in self.network.named_parameters() if name.startswith(_ENCODERS)]
+        head = [p for name, p in self.network.named_parameters() if not name.startswith(_ENCODERS)]
         steps = int(self.trainer.estimated_stepping_batches) // self.recipe.optimiser.epochs
         return optimiser(self.recipe.optimiser, head, body, steps)
 
@@ -107,18 +113,19 @@ class CollapseGuard:
 
     def __init__(self, window: int = 2048, limit: float = 0.995) -> None:
         self.window, self.limit = window, limit
-        self._said = self._same = self._pairs = 0
+        self._said = self._same = torch.zeros((), dtype=torch.long)
+        self._pairs, self._collapsed = 0, False
 
     def saw(self, said: Tensor, same: Tensor) -> None:
-        """Answers and truth of a batch, B each; warns at the end of a window that has collapsed."""
-        self._said += int(said.sum())
-        self._same += int(same.sum())
+        """Answers and truth of a batch, B each; warns at the end of the first window that has collapsed."""
+        self._said, self._same = self._said.to(said.device) + said.sum(), self._same.to(said.device) + same.sum()
         self._pairs += len(said)
         if self._pairs < self.window:
             return
-        share, truth = self._said / self._pairs, self._same / self._pairs
-        self._said = self._same = self._pairs = 0
-        if max(share, 1 - share) >= self.limit > max(truth, 1 - truth):
+        share, truth = float(self._said) / self._pairs, float(self._same) / self._pairs
+        self._said, self._same, self._pairs = 0 * self._said, 0 * self._same, 0
+        known, self._collapsed = self._collapsed, max(share, 1 - share) >= self.limit > max(truth, 1 - truth)
+        if self._collapsed and not known:
             answer, said_so = ("one person", share) if share > 0.5 else ("two people", 1 - share)
             warnings.warn(
                 f"collapse: the network takes {100 * said_so:.1f} % of the last pairs for {answer}, where"

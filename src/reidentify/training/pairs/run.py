@@ -7,10 +7,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 
 import reidentify
+from reidentify import zoo
 from reidentify.batch import Batch
 from reidentify.data.benchmark import Benchmark
 from reidentify.data.pairs import distinct, positive_pairs
@@ -22,8 +25,18 @@ from reidentify.training.pairs.callbacks import Mining, PairValidation, judged
 from reidentify.training.pairs.loader import PairLoader, PairRows, held_pairs
 from reidentify.training.pairs.module import PairTraining
 from reidentify.training.recipe import PairRecipe
-from reidentify.training.session import Session
+from reidentify.training.session import Session, working_device
 from reidentify.training.start import initial_state, licence
+from reidentify.values import Sightings
+
+
+@dataclass(frozen=True)
+class Test:
+    """Pairs that the trained network is scored on: the data's name, its rows, and P x 2 row numbers."""
+
+    data: str
+    sightings: Sightings
+    pairs: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -33,13 +46,14 @@ class Prepared:
     module: PairTraining
     loader: PairLoader
     card: Card
+    tests: list[Test]
 
 
 def prepare(recipe: PairRecipe, benchmark: Benchmark, progress: bool, name: str = "") -> Prepared:
     """Read the data and build the network. The card lacks only the scores.
 
     Raises:
-        InputError: the data does not suit the recipe, for instance no identity has two images.
+        InputError: the data does not suit the recipe, for instance no identity has two images, in training or test.
     """
     rows, held = benchmark.train, None
     if recipe.input.holdout:
@@ -47,8 +61,16 @@ def prepare(recipe: PairRecipe, benchmark: Benchmark, progress: bool, name: str 
     if not len(rows):
         raise InputError(f"{benchmark.name} has no training rows")
     network, preprocessing = _network(recipe, benchmark)
-    training = PairRows(rows, recipe, network.wants_keypoints, progress)
-    validation = None if held is None else PairRows(held.test, recipe, network.wants_keypoints, progress)
+    joints, device = network.wants_keypoints, working_device(recipe)
+    training = PairRows(rows, recipe, joints, progress, device)
+    validation = None if held is None else PairRows(held.test, recipe, joints, progress, device)
+    loader, tests = PairLoader(training, recipe, validation), list[Test]()
+    if held is not None:
+        tests.append(Test(held.name, held.test, loader.held))
+    if len(benchmark.test):
+        seen = benchmark.test[distinct(benchmark.test)]
+        chosen = held_pairs(seen.pids, recipe.pairs.test, recipe.run.seed, f"the test rows of {benchmark.name}")
+        tests.append(Test(benchmark.name, seen, chosen))
     card = Card(
         name=name,
         architecture=dataclasses.asdict(recipe.model),
@@ -62,7 +84,7 @@ def prepare(recipe: PairRecipe, benchmark: Benchmark, progress: bool, name: str 
         version=reidentify.__version__,
         kind="pairs",
     )
-    return Prepared(PairTraining(network, recipe, preprocessing), PairLoader(training, recipe, validation), card)
+    return Prepared(PairTraining(network, recipe, preprocessing), loader, card, tests)
 
 
 def train(recipe: PairRecipe, benchmark: Benchmark, out: str | os.PathLike[str], progress: bool) -> Path:
@@ -82,12 +104,24 @@ def train(recipe: PairRecipe, benchmark: Benchmark, out: str | os.PathLike[str],
         callbacks.append(PairValidation(held.sightings.pids[ready.loader.held]))
         monitor = "validation/accuracy"
     if session.fit(ready.module, ready.loader, callbacks, monitor, progress):
-        _finish(session, benchmark, ready, progress)
+        _finish(session, ready, progress)
     return session.weights
 
 
 def _network(recipe: PairRecipe, benchmark: Benchmark) -> tuple[PairNetwork, Preprocessing]:
     i, model = recipe.input, recipe.model
+    built_on = model.embedding.get("backbone", "resnet50") if model.kind == "siamese" else model.trunk
+    if model.embedding.get("architecture") == "osnet":
+        built_on = "osnet"
+    if model.init == "imagenet" and built_on in ("published", "osnet"):
+        raise InputError(
+            f"model.init: there are no ImageNet weights of {'OSNet' if built_on == 'osnet' else 'the published trunk'};"
+            f" use random, the name of shipped weights ({', '.join(zoo.names())}), or a path"
+        )
+    if model.init.endswith(".onnx"):
+        raise InputError(
+            "model.init: an ONNX file cannot start a pairwise network; turn it into weights with `convert`"
+        )
     if recipe.loss.contrastive and model.kind != "siamese":
         raise RecipeError(f"loss.contrastive is of embeddings, and a network of kind {model.kind} has none")
     preprocessing = Preprocessing(i.height, i.width, interpolation=i.interpolation)
@@ -103,19 +137,15 @@ def _network(recipe: PairRecipe, benchmark: Benchmark) -> tuple[PairNetwork, Pre
     return network.train(), preprocessing
 
 
-def _finish(session: Session, benchmark: Benchmark, ready: Prepared, progress: bool) -> None:
+def _finish(session: Session, ready: Prepared, progress: bool) -> None:
     """Score the network on held-out and on test pairs, and write weights and card."""
-    recipe, validation = ready.module.recipe, ready.loader.validation
     model = PairModel(ready.module.network, ready.card, session.device)
-    tests = [] if validation is None else [(f"{benchmark.name}-holdout", validation.sightings, None)]
-    if len(benchmark.test):
-        test = benchmark.test
-        tests.append((benchmark.name, test[distinct(test)], recipe.pairs.test))
     scores = []
-    for name, sightings, limit in tests:
-        pairs = held_pairs(sightings.pids, limit, recipe.run.seed)
-        found = judged(score_pairs(model, sightings, pairs, progress=progress), sightings.pids[pairs])
-        scores.append({"data": name, **found.summary()})
+    for test in ready.tests:
+        found = judged(
+            score_pairs(model, test.sightings, test.pairs, progress=progress), test.sightings.pids[test.pairs]
+        )
+        scores.append({"data": test.data, **found.summary()})
         if progress:
-            print(found)
+            print(f"{test.data}: {found}")
     save_weights(model.network.state_dict(), dataclasses.replace(ready.card, scores=scores), session.weights)
