@@ -297,6 +297,16 @@ def test_siamese_head_by_hand() -> None:
     assert sum(p.numel() for p in built.head_parameters()) == 2 * 512 + 1026
 
 
+def test_siamese_of_parts_compares_after_the_neck_in_training() -> None:
+    """Batch norms in training give a standard deviation of their weight, 2 here, over the batch."""
+    spindle = {"architecture": "spindle", "backbone": "osnet", "width": 0.25}
+    built = network(kind="siamese", embedding=spindle).train()
+    with torch.no_grad():
+        built.network.necks[0].norm.weight.fill_(2)
+        trained = built.encode(images(4, keypoints=joints(4)))["embedding"]
+    torch.testing.assert_close(trained.std(0, unbiased=False).median(), torch.tensor(2.0), rtol=0.05, atol=0)
+
+
 @pytest.mark.parametrize("embedding", [{**OSNET, "neck": "bnneck"}, {"backbone": "mobilenetv3_small_050"}])
 def test_siamese_compares_one_vector_in_training_and_after_it(embedding: dict[str, Any]) -> None:
     """A BN neck gives the vector before its norm in training and the one after it in use: here it is always after."""

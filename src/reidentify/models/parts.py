@@ -36,10 +36,14 @@ class PartNecks(nn.ModuleList):
         features: D, length of every vector.
         parts: P.
         num_classes: training identities; 0 for none.
+
+    Attributes:
+        after: take vectors after the necks in training mode too, as one does who compares while training.
     """
 
     def __init__(self, features: int, parts: int, num_classes: int) -> None:
         super().__init__(BNNeck(features, num_classes) for _ in range(1 + parts))
+        self.after = False
 
     def forward(self, whole: Tensor, parts: Tensor, visible: Tensor, maps: dict[str, Tensor]) -> Output:
         """Whole B x D, parts B x P x D and their visibility B x P -> an Output whose part 0, always seen, is the whole.
@@ -51,7 +55,7 @@ class PartNecks(nn.ModuleList):
         visibility = torch.cat([visible.new_ones(len(visible), 1), visible], 1).float()
         necks: list[BNNeck] = [*self]  # type: ignore[list-item]
         normed = [of_seen(n.norm, v, there > 0) for n, v, there in zip(necks, vectors.unbind(1), visibility.unbind(1))]
-        if not self.training:
+        if self.after or not self.training:
             vectors = torch.stack(normed, 1)
         scores = [n.classifier(v) for n, v in zip(necks, normed) if self.training and n.classifier is not None]
         return Output(vectors[:, 0], torch.stack(scores, 1) if scores else None, vectors, visibility, maps=maps)

@@ -18,7 +18,7 @@ from reidentify.models.output import Output
 from reidentify.models.pairs.heads import HEADS
 from reidentify.models.pairs.settings import PairSettings
 from reidentify.models.pairs.trunk import BackboneTrunk, PublishedTrunk
-from reidentify.models.parts import joints_or_none
+from reidentify.models.parts import PartNecks, joints_or_none
 from reidentify.models.posemaps import REGIONS, regions
 
 if TYPE_CHECKING:  # weights.py reads PairSettings, whose package this is
@@ -227,6 +227,8 @@ class _AfterNorm(BNNeck):
 
 def _compare_after_necks(network: nn.Module) -> None:
     for parent in list(network.modules()):
+        if isinstance(parent, PartNecks):
+            parent.after = True
         for name, child in list(parent.named_children()):
             if isinstance(child, BNNeck):
                 setattr(parent, name, _AfterNorm(child.norm.num_features, 0))
