@@ -112,7 +112,7 @@ def test_matches_are_those_of_a_plain_loop(tmp_path: Path) -> None:
     assert matches(fine(), files, count=1) == found[:1]
     drawn = np.asarray(match_sheet(fine(), files, found[:1], "title"))
     x, y = found[0].first
-    assert tuple(drawn[int(52 + 3 * y) - 8, int(60 + 3 * x)]) == (240, 249, 33)  # the strongest end of plasma
+    assert tuple(drawn[int(52 + 3 * y) - 8, int(110 + 3 * x)]) == (240, 249, 33)  # the strongest end of plasma
 
 
 def test_matches_of_the_published_trunk_lie_where_its_cells_see(tmp_path: Path) -> None:

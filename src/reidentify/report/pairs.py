@@ -165,7 +165,7 @@ def match_sheet(
     from PIL import Image, ImageDraw
 
     height, width = model.size
-    left, top, between = 60, 2 * _LINE + _GAP, 90
+    left, top, between = 110, 2 * _LINE + _GAP, 90
     size = left + 2 * _SCALE * width + between + _GAP, top + _SCALE * height + 2 * _LINE + _GAP
     canvas = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(canvas)
@@ -181,7 +181,9 @@ def match_sheet(
         for x, y in ends:
             draw.rectangle((x - 8, y - 8, x + 8, y + 8), None, colour, 2)
         draw.line(ends, colour, 2)
-        draw.text((_GAP, ends[0][1] - 8), f"{match.strength:.2f}", "#444444", font(13))
+    for level in {match.first[1] for match in found}:  # those of one row side by side
+        numbers = "  ".join(f"{match.strength:.2f}" for match in found if match.first[1] == level)
+        draw.text((left - 8, top + _SCALE * level), numbers, "#444444", font(13), anchor="rm")
     notes = (
         "Centres of the patches of 5 x 5 cells that match best;",
         "numbers: their normalised correlation over all maps.",
