@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
+from kills import Killed, killed_after
 from safetensors.torch import load_file
 
 from reidentify import Benchmark, InputError, RecipeError
@@ -42,23 +42,6 @@ def small(**changes: dict) -> PairRecipe:
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "weights.safetensors")
-
-
-class Killed(Exception):
-    """Stands for a killed process."""
-
-
-def killed_after(monkeypatch, batches: int) -> None:
-    """Let the training die in the given batch, counted over all epochs."""
-    real, seen = pl.LightningModule.log_dict, [0]
-
-    def log_dict(self, *given, **named):
-        seen[0] += 1
-        if seen[0] > batches:
-            raise Killed
-        return real(self, *given, **named)
-
-    monkeypatch.setattr(pl.LightningModule, "log_dict", log_dict)
 
 
 def test_it_learns_and_says_how_well(people: Benchmark, tmp_path: Path) -> None:

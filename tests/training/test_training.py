@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
+from kills import Killed, killed_after
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import reidentify
@@ -43,23 +43,6 @@ def history(folder: Path) -> list[dict[str, str]]:
     """The table of a run without its clock."""
     rows = csv.DictReader((folder / "history.csv").open())
     return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
-
-
-class Killed(Exception):
-    """Stands for a killed process."""
-
-
-def killed_after(monkeypatch, batches: int) -> None:
-    """Let the training die in the given batch, counted over all epochs."""
-    real, seen = pl.LightningModule.log_dict, [0]
-
-    def log_dict(self, *given, **named):
-        seen[0] += 1
-        if seen[0] > batches:
-            raise Killed
-        return real(self, *given, **named)
-
-    monkeypatch.setattr(pl.LightningModule, "log_dict", log_dict)
 
 
 def test_a_run_leaves_what_one_needs(people: Benchmark, tmp_path: Path) -> None:
