@@ -245,7 +245,7 @@ def test_explain_draws_matches(colours, people: Benchmark, tmp_path: Path, capsy
     out = tmp_path / "matched.png"
     command("explain", "colours", a, "--reference", b, "-o", out)
     assert capsys.readouterr().out.strip() == str(out)
-    assert Image.open(out).size == (60 + 2 * 3 * 16 + 90 + 12, 52 + 3 * 32 + 40 + 12)
+    assert Image.open(out).size == (110 + 2 * 3 * 16 + 90 + 12, 52 + 3 * 32 + 40 + 12)
     start = ["explain", "colours", a, "-o", out]
     assert "explain needs one picture, and the other with --reference" in only_error(capsys, *start)
     assert "--matches: expected at least 1" in only_error(capsys, *start, "--reference", b, "--matches", 0)
