@@ -18,7 +18,7 @@ from reidentify.errors import InputError, ReidentifyError, ReidentifyWarning
 from reidentify.hints import fits, words
 
 # What is given by place instead of by name, and what has a short name.
-_PLACED = {"name", "source", "recipe", "weights", "images", "first", "second", "statistics"}
+_PLACED = {"name", "source", "recipe", "weights", "images", "first", "second", "statistics", "runs"}
 # Options that may stand without a value.
 _BARE = {"rerank"}
 _SHORT = {"output": ["-o"]}

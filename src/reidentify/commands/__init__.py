@@ -36,6 +36,7 @@ COMMANDS = Group(
         "recipes": networks.recipes,
         "train": networks.train,
         "find-lr": networks.find_lr,
+        "curves": networks.curves,
         "embed": networks.embed,
         "evaluate": ranking.evaluate,
         "compare": ranking.compare,

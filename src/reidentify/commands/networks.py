@@ -74,6 +74,34 @@ def find_lr(
     print(f"{found.suggestion:.2e}: the loss falls fastest there ({recipe} has {read.optimiser.lr:.2e}); {output}")
 
 
+def curves(runs: list[str], output: str = "curves.png", value: str = "validation/mAP") -> None:
+    """Draw one value of several trainings over their epochs; runs that differ in their seed alone are averaged.
+
+    The value at the last epoch is printed.
+
+    Examples:
+      reidentify curves runs/a runs/b -o curves.png
+      reidentify curves runs/mined-* runs/plain-* --value validation/accuracy
+
+    Args:
+        runs: run folders.
+        output: the picture.
+        value: a column of their history.csv.
+    """
+    from reidentify import files
+    from reidentify.report.charts import LIGHT
+    from reidentify.report.runs import chart
+    from reidentify.report.runs import curves as read
+
+    found = read(runs, value)
+    files.write(Path(output), chart(found, value, LIGHT))
+    for curve in found:
+        last = curve.values[:, -1]
+        spread = f" (runs from {last.min():.3f} to {last.max():.3f})" if len(last) > 1 else ""
+        print(f"{curve.name}: {value} {last.mean():.3f} at epoch {curve.epochs[-1]}{spread}")
+    print(output)
+
+
 def recipes() -> None:
     """List the shipped recipes.
 
