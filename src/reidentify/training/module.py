@@ -56,8 +56,7 @@ class EmbeddingTraining(pl.LightningModule):
             parameter.requires_grad_(name in self._learning)
 
     def on_train_epoch_start(self) -> None:
-        """What a step draws depends on seed, epoch, step and process alone, so that a resumed run draws the same."""
-        torch.manual_seed(hash_seed(self.recipe.run.seed, self.current_epoch, self.global_rank))
+        """A freeze, and a choice of layers, leave the rest as it is."""
         frozen, chosen = self.current_epoch < self.recipe.optimiser.freeze, self.recipe.optimiser.train
         for name, parameter in self._learning.items():
             parameter.requires_grad_(_is_head(name) or not frozen)
@@ -69,7 +68,9 @@ class EmbeddingTraining(pl.LightningModule):
 
     def training_step(self, batch: Batch, step: int) -> Tensor:
         """One batch, augmented on the training device."""
+        # What a step draws, dropout included, depends on these alone, so that a resumed run draws the same.
         seed = hash_seed(self.recipe.run.seed, self.current_epoch, self.global_rank, step)
+        torch.manual_seed(seed)
         fill = torch.tensor(self.preprocessing.mean) * self.preprocessing.scale / 255
         batch = self._seen(self.recipe.augment(batch, torch.Generator().manual_seed(seed), fill))
         output = self._output(batch)

@@ -201,17 +201,16 @@ class PoseTraining(pl.LightningModule):
         self.network, self.recipe, self.preprocessing = network, recipe, preprocessing
 
     def on_train_epoch_start(self) -> None:
-        """A resumed run draws what an uninterrupted one would have; a freeze leaves the backbone as it is, the running
-        statistics of its batch norms too."""
-        torch.manual_seed(hash_seed(self.recipe.run.seed, self.current_epoch, self.global_rank))
+        """A freeze leaves the backbone as it is, the running statistics of its batch norms too."""
         learns = self.current_epoch >= self.recipe.optimiser.freeze
         self.network.backbone.requires_grad_(learns).train(learns)
 
     def training_step(self, batch: Batch, step: int) -> Tensor:
         """One batch, augmented on the training device."""
-        generator = torch.Generator().manual_seed(
-            hash_seed(self.recipe.run.seed, self.current_epoch, self.global_rank, step)
-        )
+        # What a step draws, dropout included, depends on these alone, so that a resumed run draws the same.
+        seed = hash_seed(self.recipe.run.seed, self.current_epoch, self.global_rank, step)
+        torch.manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
         fill = torch.tensor(self.preprocessing.mean) * self.preprocessing.scale / 255
         batch = self.recipe.affine(self.recipe.augment(batch, generator, fill), generator)
         assert batch.keypoints is not None

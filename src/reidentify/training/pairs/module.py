@@ -37,8 +37,7 @@ class PairTraining(pl.LightningModule):
         self.guard = CollapseGuard()
 
     def on_train_epoch_start(self) -> None:
-        """What a step draws depends on seed, epoch, step and process alone, so that a resumed run draws the same."""
-        torch.manual_seed(hash_seed(self.recipe.run.seed, self.current_epoch, self.global_rank))
+        """Once negatives are mined, the top layers learn alone where the recipe says so."""
         p = self.recipe.pairs
         if p.mining != "none" and p.retrain == "top" and self.current_epoch >= p.mine_after:
             top = {id(parameter) for parameter in self.network.head_parameters()}
@@ -51,9 +50,12 @@ class PairTraining(pl.LightningModule):
     def training_step(self, batch: tuple[Batch, Batch], step: int) -> Tensor:
         """One batch of pairs, each image augmented by itself."""
         fill = torch.tensor(self.preprocessing.mean) * self.preprocessing.scale / 255
+        # What a step draws, dropout included, depends on these alone, so that a resumed run draws the same.
+        drawn_by = self.recipe.run.seed, self.current_epoch, self.global_rank, step
+        torch.manual_seed(hash_seed(*drawn_by))
         sides = []
         for number, side in enumerate(batch):
-            seed = hash_seed(self.recipe.run.seed, self.current_epoch, self.global_rank, step, number)
+            seed = hash_seed(*drawn_by, number)
             sides.append(self.recipe.augment(side, torch.Generator().manual_seed(seed), fill))
         same, loss = batch[0].labels, self.recipe.loss
         a, b = self._encoded(*sides)
