@@ -26,7 +26,7 @@ demo: setup
 	$(BIN)/reidentify demo
 
 test: setup
-	$(BIN)/python -m pytest -m "not real"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not real" --numprocesses auto --maxprocesses 4
 
 test-real: setup
 	$(BIN)/python -m pytest -m real -rs
