@@ -7,11 +7,13 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import nn
 
+from reidentify import zoo
 from reidentify.errors import InputError, WeightsError
 from reidentify.models.backbone import timm_backbone
 from reidentify.models.baseline import Baseline, BNNeck, GeM
 from reidentify.models.batchnorm import refit_batch_norms
 from reidentify.models.catalogue import ModelSettings, build
+from reidentify.models.weights import Card, card_path
 
 SMALL = "mobilenetv3_small_050"
 
@@ -144,3 +146,35 @@ def test_refitted_batch_norms_compute_the_same_and_survive_training_mode() -> No
     refit_batch_norms(network, images)
     torch.testing.assert_close(network.eval()(images), before, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(network.train()(images), before, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("neck", ["bnneck", "none"])
+def test_features_are_what_stands_before_the_neck(neck: str) -> None:
+    network = build(ModelSettings(backbone=SMALL, neck=neck, embedding_dim=16), num_classes=3)
+    images = torch.randn(4, 3, 64, 32)
+    network.backbone.eval()  # its norms would move between the two calls
+    torch.testing.assert_close(network.features(images), network(images).embedding)
+    network.eval()
+    compared = network(images).embedding
+    expected = network.neck.norm(network.features(images)) if neck == "bnneck" else network.features(images)
+    torch.testing.assert_close(compared, expected)
+
+
+def test_the_neck_feature_of_evaluation_may_be_chosen() -> None:
+    settings = ModelSettings(backbone=SMALL, neck_feature="before")
+    network = build(settings, num_classes=3)
+    images = torch.randn(4, 3, 64, 32)
+    network(images)  # moves the statistics of the norm
+    network.eval()
+    torch.testing.assert_close(network(images).embedding, network.features(images))
+    after = build(ModelSettings(backbone=SMALL), num_classes=3).eval()
+    after.load_state_dict(network.state_dict())  # the same parameters
+    torch.testing.assert_close(after(images).embedding, network.neck.norm(network.features(images)))
+    assert not torch.allclose(after(images).embedding, network(images).embedding)
+
+
+def test_cards_written_before_there_was_a_choice_mean_after() -> None:
+    cards = [Card.read(card_path(zoo.path(name))) for name in zoo.names()]
+    older = [c for c in cards if c.kind == "embedding" and "neck_feature" not in c.architecture]
+    assert older
+    assert all(ModelSettings(**card.architecture).neck_feature == "after" for card in older)

@@ -326,6 +326,16 @@ def test_siamese_compares_one_vector_in_training_and_after_it(embedding: dict[st
     torch.testing.assert_close(trained.std(0, unbiased=False).median(), torch.tensor(2.0), rtol=0.05, atol=0)
 
 
+def test_siamese_compares_features_before_the_neck_where_the_embedding_is_so() -> None:
+    built = network(kind="siamese", embedding={"backbone": "mobilenetv3_small_050", "neck_feature": "before"}).eval()
+    side = images(2)
+    expected = built.network.features(PREPROCESSING.apply(side.pixels[:, 0]))
+    torch.testing.assert_close(built.encode(side)["embedding"], expected)
+    built.train().network.backbone.eval()
+    torch.testing.assert_close(built.encode(side)["embedding"], expected)
+    assert not [name for name, _ in built.named_parameters() if "neck" in name]  # a norm that nothing reads
+
+
 def test_weights_of_embedding_networks_start_pairwise_ones() -> None:
     torch.manual_seed(1)
     whole = OSNet(width=0.25, neck="bnneck")

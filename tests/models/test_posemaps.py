@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from reidentify.batch import Batch
+from reidentify.data.augment import Augment
 from reidentify.errors import InputError
-from reidentify.joints import MARKET14
-from reidentify.models.posemaps import REGIONS, gaussian_maps, regions, seen
+from reidentify.joints import MARKET14, SETS
+from reidentify.models.posemaps import REGIONS, gaussian_maps, jittered, regions, seen
 
 NAN = float("nan")
 
@@ -52,6 +54,83 @@ def test_heat_maps_mirror_with_the_image():
     mirrored[..., 0] = 12 - 1 - mirrored[..., 0]
     maps = gaussian_maps(joints, (4, 6), (8, 12), 1.0)
     torch.testing.assert_close(gaussian_maps(mirrored, (4, 6), (8, 12), 1.0), maps.flip(-1))
+
+
+@pytest.mark.parametrize("count", SETS)
+@pytest.mark.parametrize("scale", [1, 3])
+def test_peaks_of_every_joint_set_at_two_sizes(count: int, scale: int) -> None:
+    """Of cells of 3 x 3 pixels the one in row r and column c has its centre at the pixel 3 r + 1 and 3 c + 1; joint j
+    is put into the cell in row 3 + j and column 2 + j // 2. All but joint 4 are seen."""
+    cells = [(3 + j, 2 + j // 2) for j in range(count)]
+    joints = torch.tensor([[[3.0 * c + 1, 3 * r + 1, j != 4] for j, (r, c) in enumerate(cells)]])
+    maps = gaussian_maps(joints, (96 // scale, 48 // scale), (96, 48), 1.0)
+    assert maps.shape == (1, count, 96 // scale, 48 // scale)
+    for j, (r, c) in enumerate(cells):
+        if j == 4:
+            assert not maps[0, j].any()
+            continue
+        place = (r, c) if scale == 3 else (3 * r + 1, 3 * c + 1)
+        assert maps[0, j, *place] == 1
+        assert (maps[0, j] == 1).sum() == 1
+
+
+@pytest.mark.parametrize("count", SETS)
+def test_a_mirrored_batch_swaps_left_and_right_maps(count: int) -> None:
+    names = SETS[count].joints
+    joints = torch.rand(1, 1, count, 3, generator=torch.Generator().manual_seed(count)) * torch.tensor([31.0, 63, 1])
+    batch = Batch(torch.zeros(1, 1, 3, 64, 32), torch.zeros(1, dtype=torch.int64), keypoints=joints)
+    flipped = Augment(flip=1, pad=0, erase=0)(batch, torch.Generator())
+    before, after = (gaussian_maps(b.keypoints[:, 0], (64, 32), (64, 32), 2.0)[0] for b in (batch, flipped))
+    swapped = 0
+    for j, name in enumerate(names):
+        if name.startswith("left "):
+            twin = names.index(name.replace("left ", "right "))
+            torch.testing.assert_close(after[j], before[twin].flip(-1))
+            torch.testing.assert_close(after[twin], before[j].flip(-1))
+            assert not torch.allclose(after[j], before[j].flip(-1))
+            swapped += 2
+        elif not name.startswith("right "):
+            torch.testing.assert_close(after[j], before[j].flip(-1))
+    assert swapped == {14: 12, 17: 16, 18: 16}[count]
+
+
+def test_every_image_may_have_a_width_of_its_own() -> None:
+    joints = torch.tensor([[[4.0, 5.0, 1.0]], [[2.0, 9.0, 0.5]]])
+    maps = gaussian_maps(joints, (16, 8), (16, 8), torch.tensor([1.0, 2.5]))
+    for i, sigma in enumerate((1.0, 2.5)):
+        torch.testing.assert_close(maps[i : i + 1], gaussian_maps(joints[i : i + 1], (16, 8), (16, 8), sigma))
+    with pytest.raises(InputError, match="one for each of 2 images, got 3"):
+        gaussian_maps(joints, (16, 8), (16, 8), torch.ones(3))
+    with pytest.raises(InputError, match="sigma: expected a number above 0"):
+        gaussian_maps(joints, (16, 8), (16, 8), torch.tensor([1.0, 0.0]))
+
+
+def test_jitter_of_widths() -> None:
+    joints = torch.rand(300, 14, 3)
+    same, sigmas = jittered(joints, "gauss", torch.Generator().manual_seed(3))
+    assert torch.equal(same, joints)
+    assert sigmas.unique().tolist() == [4, 5, 6]  # as published
+    assert min((sigmas == value).sum() for value in (4, 5, 6)) > 70
+    assert torch.equal(jittered(joints, "gauss", torch.Generator().manual_seed(3), 2.5)[1], sigmas / 2)
+    assert jittered(joints, "none", torch.Generator(), 2.5)[1].tolist() == [2.5] * 300
+    with pytest.raises(InputError, match="jitter: expected none, erase or gauss, got 'blur'"):
+        jittered(joints, "blur", torch.Generator())  # type: ignore[arg-type]
+
+
+def test_jitter_hides_one_joint_that_is_seen() -> None:
+    joints = torch.rand(300, 14, 3) + 0.01
+    joints[:, 5:] *= torch.tensor([1.0, 1.0, 0.0])
+    joints[0, :, 2], joints[1, :, 2] = 0, NAN
+    given = joints.clone()
+    erased, sigmas = jittered(joints, "erase", torch.Generator().manual_seed(0))
+    torch.testing.assert_close(joints, given, rtol=0, atol=0, equal_nan=True)  # the caller's are left as they are
+    torch.testing.assert_close(erased[:2], joints[:2], equal_nan=True)
+    assert torch.equal(erased[..., :2], joints[..., :2])
+    hidden = (joints[2:, :, 2] > 0) & (erased[2:, :, 2] == 0)
+    assert (hidden.sum(1) == 1).all()
+    assert torch.equal(erased[2:, :, 2][~hidden], joints[2:, :, 2][~hidden])
+    assert (hidden.sum(0)[:5] > 30).all()  # each of the five that are seen, about 60 times
+    assert (sigmas == 5).all()
 
 
 def test_the_regions_are_those_of_spindle_net():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -46,10 +46,16 @@ class BNNeck(nn.Module):
 
     The shift is frozen at zero and the classifier has no bias, so that classes are separated by direction
     (Luo et al. 2019, section 3.5).
+
+    Args:
+        features: length of the vectors.
+        num_classes: 0 for no classifier.
+        after: in evaluation mode give the vectors after the norm, else those before it; in training mode the latter.
     """
 
-    def __init__(self, features: int, num_classes: int) -> None:
+    def __init__(self, features: int, num_classes: int, after: bool = True) -> None:
         super().__init__()
+        self.after = after
         self.norm = nn.BatchNorm1d(features)
         self.norm.bias.requires_grad_(False)
         self.classifier = nn.Linear(features, num_classes, bias=False) if num_classes else None
@@ -59,7 +65,7 @@ class BNNeck(nn.Module):
     def forward(self, features: Tensor) -> Output:
         normed = self.norm(features)
         if not self.training:
-            return Output(normed)
+            return Output(normed if self.after else features)
         return Output(features, None if self.classifier is None else self.classifier(normed))
 
 
@@ -93,6 +99,8 @@ class Baseline(nn.Module):
             TransReID's side information, He et al., ICCV 2021); 0 for none. A camera that is unknown (-1, or no
             `camids` at all) adds nothing, so such a network also runs on images from nowhere in particular.
         schema: attributes for a head on the pooled features, `Output.attributes`; empty for none.
+        neck_feature: with a BN neck, what the embedding is in evaluation mode: the features "after" its norm, or those
+            "before" it, as in ST-ReIDNet.
     """
 
     def __init__(
@@ -104,6 +112,7 @@ class Baseline(nn.Module):
         embedding_dim: int | None = None,
         cameras: int = 0,
         schema: Sequence[Attribute] = (),
+        neck_feature: Literal["after", "before"] = "after",
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -113,10 +122,11 @@ class Baseline(nn.Module):
         self.camera = nn.Embedding(cameras, backbone.num_features) if cameras else None
         if self.camera is not None:
             nn.init.trunc_normal_(self.camera.weight, std=0.02)
-        self.neck = NECKS[neck](self.embedding_dim, num_classes)
+        settings = {"after": neck_feature == "after"} if neck == "bnneck" else {}
+        self.neck = NECKS[neck](self.embedding_dim, num_classes, **settings)
         self.attributes = AttributeHead(backbone.num_features, schema) if schema else None
 
-    def forward(self, images: Tensor, camids: Tensor | None = None) -> Output:
+    def _pooled(self, images: Tensor, camids: Tensor | None) -> Tensor:
         maps = self.backbone(images)
         if self.camera is not None and camids is not None:
             known = (camids >= 0).to(maps.dtype)[:, None]
@@ -126,6 +136,13 @@ class Baseline(nn.Module):
                     f" {self.camera.num_embeddings - 1}; leave the cameras out to embed without them"
                 )
             maps = maps + (self.camera(camids.clamp(min=0)) * known)[:, :, None, None]
-        pooled = self.pool(maps)
+        return cast(Tensor, self.pool(maps))
+
+    def features(self, images: Tensor, camids: Tensor | None = None) -> Tensor:
+        """What stands before the neck, in both modes. B x D; arguments as of `forward`."""
+        return cast(Tensor, self.reduce(self._pooled(images, camids)))
+
+    def forward(self, images: Tensor, camids: Tensor | None = None) -> Output:
+        pooled = self._pooled(images, camids)
         output: Output = self.neck(self.reduce(pooled))
         return output if self.attributes is None else dataclasses.replace(output, attributes=self.attributes(pooled))

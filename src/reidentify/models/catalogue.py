@@ -36,6 +36,8 @@ class ModelSettings:
         last_stride: every architecture but osnet: 1 keeps the resolution of the last down-sampling stage, 2 leaves it.
         pooling: baseline: "gap" (average), "gem" (generalised mean) or "max".
         neck: baseline, video: "bnneck" or "none"; osnet: "bnneck" or "linear" (as published).
+        neck_feature: baseline: with a BN neck, whether the embedding is the feature "after" its norm, or the one
+            "before" it, as in ST-ReIDNet.
         embedding_dim: baseline, video: size of a linear layer after the pooling, null for none; osnet: size of its last
             linear layer; pcb: size of each part's reduced feature; spindle, aacn: size of the embedding and of each
             part's feature, null for 256.
@@ -59,6 +61,7 @@ class ModelSettings:
     last_stride: Literal[1, 2] = 1
     pooling: Literal["gap", "gem", "max"] = "gap"
     neck: Literal["bnneck", "linear", "none"] = "bnneck"
+    neck_feature: Literal["after", "before"] = "after"
     embedding_dim: int | None = None
     camera_embedding: bool = False
     parts: int = 6
@@ -121,7 +124,7 @@ def build(
     if s.architecture == "aacn":
         return AACN(backbone, num_classes, s.embedding_dim or 256)
     cameras = cameras if s.camera_embedding else 0
-    return Baseline(backbone, num_classes, s.pooling, neck, s.embedding_dim, cameras, told)
+    return Baseline(backbone, num_classes, s.pooling, neck, s.embedding_dim, cameras, told, s.neck_feature)
 
 
 def start_of(settings: ModelSettings, state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -34,6 +35,7 @@ REGIONS: dict[str, tuple[int, ...]] = {
 _SQUARE = ("head", "upper body", "lower body")
 _MARGIN = 0.2  # of the joints' extent, added on every side
 _SMALLEST = 1 / 7  # of the image's height: the shortest side of a region
+_JITTER = (0.8, 1.0, 1.2)  # times the sigma
 
 
 def seen(keypoints: Tensor, image: tuple[int, int]) -> Tensor:
@@ -54,7 +56,7 @@ def seen(keypoints: Tensor, image: tuple[int, int]) -> Tensor:
     return torch.where(inside, visibility.nan_to_num(0.0).clamp(0, 1), 0.0)
 
 
-def gaussian_maps(keypoints: Tensor, size: tuple[int, int], image: tuple[int, int], sigma: float) -> Tensor:
+def gaussian_maps(keypoints: Tensor, size: tuple[int, int], image: tuple[int, int], sigma: float | Tensor) -> Tensor:
     """One heat map per joint: a Gaussian around its exact place, not around the nearest cell (Zhang et al.,
     Distribution-Aware Coordinate Representation, CVPR 2020, section 3.2).
 
@@ -62,18 +64,22 @@ def gaussian_maps(keypoints: Tensor, size: tuple[int, int], image: tuple[int, in
         keypoints: N x J x 3: x, y in pixels of the image, and visibility.
         size: h, w of the maps, which cover the whole image.
         image: H, W.
-        sigma: standard deviation in cells of the maps.
+        sigma: standard deviation in cells of the maps; a tensor: N, one for each image.
 
     Returns:
         N x J x h x w, float32. The peak is the joint's visibility; the map of an unseen one (`seen`) is 0 everywhere.
 
     Raises:
-        InputError: keypoints of another shape, or a sigma that is not above 0.
+        InputError: keypoints or sigmas of another shape, or a sigma that is not above 0.
     """
     if keypoints.ndim != 3 or keypoints.shape[-1] != 3:
         raise InputError(f"keypoints: expected N x J x 3, got {' x '.join(map(str, keypoints.shape))}")
-    if not sigma > 0:
+    sigmas = torch.as_tensor(sigma, dtype=torch.float32)
+    if sigmas.ndim and sigmas.shape != keypoints.shape[:1]:
+        raise InputError(f"sigma: expected one number, or one for each of {len(keypoints)} images, got {len(sigmas)}")
+    if not bool((sigmas > 0).all()):
         raise InputError(f"sigma: expected a number above 0, got {sigma}")
+    doubled = 2 * sigmas.to(keypoints.device).reshape(-1, 1, 1) ** 2
     weight = seen(keypoints, image)
     place = keypoints[..., :2].float().nan_to_num(0.0)
 
@@ -81,10 +87,45 @@ def gaussian_maps(keypoints: Tensor, size: tuple[int, int], image: tuple[int, in
         cells, pixels = size[1 - axis], image[1 - axis]
         centre = (place[..., axis] + 0.5) * (cells / pixels) - 0.5
         grid = torch.arange(cells, device=centre.device, dtype=torch.float32)
-        return torch.exp(-((grid - centre[..., None]) ** 2) / (2 * sigma**2))
+        return torch.exp(-((grid - centre[..., None]) ** 2) / doubled)
 
     # A Gaussian is the product of one along each side.
     return (weight[..., None] * along(1))[..., None] * along(0)[..., None, :]
+
+
+def jittered(
+    keypoints: Tensor, kind: Literal["none", "erase", "gauss"], generator: torch.Generator, sigma: float = 5.0
+) -> tuple[Tensor, Tensor]:
+    """Joints and the widths of their heat maps, disturbed so that a generator does not rely on every one of them (the
+    "pose-aug" of the released code of FD-GAN, Ge et al., NeurIPS 2018).
+
+    Args:
+        keypoints: N x J x 3.
+        kind: "none"; "erase": of each image one joint, drawn among those that are seen, becomes unseen; "gauss": the
+            sigma of each image is drawn from 0.8, 1 and 1.2 times `sigma` (4, 5 and 6 as published).
+        generator: a CPU generator; the draws do not depend on the device.
+        sigma: the undisturbed width.
+
+    Returns:
+        The keypoints, and N sigmas, float32, as `gaussian_maps` takes them.
+
+    Raises:
+        InputError: an unknown kind.
+    """
+    if kind not in ("none", "erase", "gauss"):
+        raise InputError(f"jitter: expected none, erase or gauss, got {kind!r}")
+    count, joints = keypoints.shape[:2]
+    sigmas = torch.full((count,), sigma)
+    if kind == "gauss":
+        sigmas *= torch.tensor(_JITTER)[torch.randint(len(_JITTER), (count,), generator=generator)]
+    elif kind == "erase":
+        there = keypoints[..., 2] > 0
+        drawn = torch.rand(count, joints, generator=generator).to(keypoints.device)
+        one = torch.where(there, drawn, -1.0).argmax(1)
+        erased = there & (torch.arange(joints, device=one.device) == one[:, None])
+        visibility = torch.where(erased, 0, keypoints[..., 2])
+        keypoints = torch.cat([keypoints[..., :2], visibility[..., None]], -1)
+    return keypoints, sigmas.to(keypoints.device)
 
 
 def regions(keypoints: Tensor, image: tuple[int, int], names: Sequence[str] | None = None) -> tuple[Tensor, Tensor]:

@@ -20,6 +20,7 @@ from reidentify import files
 from reidentify.errors import InputError, ReidentifyWarning, WeightsError
 from reidentify.hints import fits, words
 from reidentify.models.catalogue import ModelSettings
+from reidentify.models.generation.settings import GenerationSettings
 from reidentify.models.pairs.settings import PairSettings
 from reidentify.models.pose_settings import PoseSettings
 from reidentify.values import Attribute
@@ -27,7 +28,12 @@ from reidentify.values import Attribute
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 _ABOVE_0 = {"height", "width", "std", "scale", "embedding_dim", "parts", "clip", "frames"}
-_SETTINGS: dict[str, type] = {"embedding": ModelSettings, "pairs": PairSettings, "pose": PoseSettings}
+_SETTINGS: dict[str, type] = {
+    "embedding": ModelSettings,
+    "pairs": PairSettings,
+    "pose": PoseSettings,
+    "generation": GenerationSettings,
+}
 """What describes the architecture of each kind of network."""
 
 
@@ -111,7 +117,8 @@ class Card:
         sha256: of the safetensors file.
         version: of reidentify.
         kind: "embedding"; "pairs" for a network that compares two images, of which `embedding_dim` is the length of
-            its last hidden layer; or "pose" for one that finds joints, of which it is the number of pooled features.
+            its last hidden layer; "pose" for one that finds joints, of which it is the number of pooled features; or
+            "generation" for one that draws people from an encoder's features, of which it is the length.
     """
 
     name: str
@@ -131,7 +138,7 @@ class Card:
     attributes: list[dict[str, Any]] = field(default_factory=list)
     sha256: str = ""
     version: str = ""
-    kind: Literal["embedding", "pairs", "pose"] = "embedding"
+    kind: Literal["embedding", "pairs", "pose", "generation"] = "embedding"
 
     def __post_init__(self) -> None:
         _check(Card, vars(self))

@@ -12,7 +12,7 @@ from torchvision.ops import roi_align
 from reidentify.batch import Batch
 from reidentify.errors import InputError
 from reidentify.joints import MARKET14
-from reidentify.models.baseline import BNNeck
+from reidentify.models.baseline import BNNeck, PlainNeck
 from reidentify.models.catalogue import ModelSettings, build, start_of
 from reidentify.models.output import Output
 from reidentify.models.pairs.heads import HEADS
@@ -231,7 +231,8 @@ def _compare_after_necks(network: nn.Module) -> None:
             parent.after = True
         for name, child in list(parent.named_children()):
             if isinstance(child, BNNeck):
-                setattr(parent, name, _AfterNorm(child.norm.num_features, 0))
+                necks = _AfterNorm if child.after else PlainNeck
+                setattr(parent, name, necks(child.norm.num_features, 0))
 
 
 def _map_size(trunk: nn.Module, image: tuple[int, int]) -> tuple[int, int]:
