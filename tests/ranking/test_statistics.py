@@ -11,6 +11,7 @@ from reidentify.ranking import distance
 from reidentify.ranking.metrics import score
 from reidentify.ranking.protocol import NO_CAMERAS
 from reidentify.ranking.results import Result
+from reidentify.ranking.statistics import wilson
 
 
 def result_of(ranks, pids=None):
@@ -143,3 +144,17 @@ def test_join_averages_over_splits():
     assert joined.queries == 4
     assert joined.mAP == pytest.approx((1 + 0.5 + 0.25 + 0.25) / 4)
     assert joined.rank(2) == 0.5
+
+
+def test_the_interval_of_wilson() -> None:
+    # The ends are the shares p for which the z of a share of 8 in 10 is 1.96: |0.8 - p| = 1.96 sqrt(p (1 - p) / 10).
+    low, high = wilson(0.8, 10)
+    for p in (low, high):
+        assert abs(0.8 - p) == pytest.approx(1.959964 * np.sqrt(p * (1 - p) / 10), rel=1e-6)
+    assert low < 0.8 < high
+    assert wilson(1.0, 10) == pytest.approx((10 / (10 + 1.959964**2), 1.0), rel=1e-6)
+    assert wilson(0.0, 10)[0] == pytest.approx(0, abs=1e-12)
+    assert wilson(0.5, 10, level=0.5)[0] > wilson(0.5, 10)[0]
+    for share, count, level in ((1.1, 10, 0.95), (0.5, 0, 0.95), (0.5, 10, 1.0)):
+        with pytest.raises(InputError, match="an interval needs"):
+            wilson(share, count, level)

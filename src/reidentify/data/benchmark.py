@@ -180,8 +180,9 @@ class Benchmark:
         held = np.isin(rows.pids, rng.permutation(identities)[: max(2, round(fraction * len(identities)))])
         test = rows[held]
         split = np.full(len(test), "gallery", object)
+        camids = test.camids if self.protocol.same_camera_is_junk else None
         for pid in test.identities:
-            split[queries(rng.permutation(np.flatnonzero(test.pids == pid)), test.camids)] = "query"
+            split[queries(rng.permutation(np.flatnonzero(test.pids == pid)), camids)] = "query"
         if not (split == "query").any():
             raise InputError(
                 f"{self.name}: no held-out identity was seen by two cameras, so none can be searched for; train with"

@@ -188,6 +188,8 @@ def match_sightings(query: Sightings, gallery: Sightings, protocol: Protocol | N
         gallery.camids if known else None,
         protocol or (MARKET1501 if known else NO_CAMERAS),
         own=same_picture(query, gallery),
+        query_times=query.row_times(),
+        gallery_times=gallery.row_times(),
     )
 
 

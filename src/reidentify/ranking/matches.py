@@ -107,6 +107,11 @@ class Matches:
                 f" camids {_some(self.query_camids)}; gallery camids {_some(self.gallery_camids)}): give the true"
                 " cameras, or evaluate with protocol no-cameras"
             )
+        if self.protocol.junk_within:
+            raise InputError(
+                f"every match is within {self.protocol.junk_within:g} seconds of its query before the same camera, and"
+                f" {self.protocol.name} ignores those: give images of other times, or evaluate with another protocol"
+            )
         raise InputError(
             "every match is the query's own file, which is ignored: give the gallery other images of the people"
         )
@@ -125,22 +130,25 @@ def match(
     gallery_camids: ArrayLike | None,
     protocol: Protocol,
     own: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
+    query_times: ArrayLike | None = None,
+    gallery_times: ArrayLike | None = None,
 ) -> Matches:
     """Apply the rule of `protocol` to labels.
 
     Gallery rows of pid -1 are ignored by every query. A row of the query's identity is ignored where the protocol
     says that the same camera is junk (or draws its shots from other cameras only) and both cameras are known and
-    equal. Every other row of the query's identity is right, and the rest is wrong, distractors (pid 0) included. A
-    query whose pid is not above 0 has no match.
+    equal, or that it is junk near in time and both times are known too. Every other row of the query's identity is
+    right, and the rest is wrong, distractors (pid 0) included. A query whose pid is not above 0 has no match.
 
     Args:
         query_pids, gallery_pids: Q and G integers.
         query_camids, gallery_camids: Q and G integers, -1 where unknown; None where no camera is known.
         protocol: the rule.
         own: pairs (query row, gallery row) of the same picture, ignored whatever their labels.
+        query_times, gallery_times: Q and G, seconds on each camera's clock, NaN where unknown; None where no time is.
 
     Raises:
-        InputError: an empty side, lengths that differ, or a rule that needs cameras without them.
+        InputError: an empty side, lengths that differ, or a rule that needs cameras or times without them.
     """
     q, g = _labels("query_pids", query_pids), _labels("gallery_pids", gallery_pids)
     for name, labels in (("query", q), ("gallery", g)):
@@ -148,10 +156,18 @@ def match(
             raise InputError(f"the {name} is empty: there is nothing to evaluate")
     qc = None if query_camids is None else _labels("query_camids", query_camids, len(q))
     gc = None if gallery_camids is None else _labels("gallery_camids", gallery_camids, len(g))
-    by_camera = protocol.same_camera_is_junk or protocol.other_camera_shots
-    if by_camera and (qc is None or gc is None):
+    by_camera, within = protocol.same_camera_is_junk or protocol.other_camera_shots, protocol.junk_within
+    if (by_camera or within is not None) and (qc is None or gc is None):
         raise InputError(
             f"protocol {protocol.name} needs the cameras of query and gallery: give camids, or use protocol no-cameras"
+        )
+    qt, gt = (
+        _times(*side) for side in (("query_times", query_times, len(q)), ("gallery_times", gallery_times, len(g)))
+    )
+    if within is not None and (np.isnan(qt).all() or np.isnan(gt).all()):
+        raise InputError(
+            f"protocol {protocol.name} needs the times of query and gallery: give times in seconds, or use another"
+            " protocol"
         )
 
     # All pairs of one identity, query by query: with the gallery sorted by pid they are one run for each query.
@@ -163,8 +179,10 @@ def match(
     columns = order[np.arange(ends[-1]) - np.repeat(ends - runs, runs) + np.repeat(first, runs)]
 
     wrong_view = np.zeros(len(rows), bool)
-    if by_camera and qc is not None and gc is not None:
+    if qc is not None and gc is not None and (by_camera or within is not None):
         wrong_view = (qc[rows] == gc[columns]) & (qc[rows] != UNKNOWN)
+        if not by_camera:
+            wrong_view &= np.abs(qt[rows] - gt[columns]) <= within  # never true of NaN
     ignored = rows[wrong_view] * len(g) + columns[wrong_view]
     right = rows[~wrong_view] * len(g) + columns[~wrong_view]
     if own is not None and len(own[0]):
@@ -183,6 +201,13 @@ def _labels(name: str, values: ArrayLike, length: int | None = None) -> NDArray[
     if len(array) and not np.issubdtype(array.dtype, np.integer):
         raise InputError(f"{name}: expected integers, got {array.dtype}")
     return array.astype(np.int64)
+
+
+def _times(name: str, values: ArrayLike | None, length: int) -> NDArray[np.float64]:
+    times = np.full(length, np.nan) if values is None else np.asarray(values, np.float64)
+    if times.shape != (length,):
+        raise InputError(f"{name}: expected {length} entries, got shape {times.shape}")
+    return times
 
 
 def same_picture(query: Sightings, gallery: Sightings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -103,13 +103,12 @@ class Ranking:
         self._matches = matches
         self._draws = None if matches.protocol.shots is None else _Draws(matches, matches.protocol.shots, seed)
         self._kept = matches.gallery_pids != JUNK
-        repeats = 1 if self._draws is None else self._draws.repeats
         lengths = matches.positives.lengths
+        self._whole = self._drawn = None
         if self._draws is not None:
-            lengths = np.minimum(lengths, self._draws.shots)
-        offsets = np.concatenate([[0], np.cumsum(np.repeat(lengths, repeats))])
-        # -1 until the block that holds the query has come.
-        self._ranks = Ranks(Lists(np.full(offsets[-1], -1), offsets), np.empty(offsets[-1], np.int64), repeats)
+            self._drawn = _unfilled(np.minimum(lengths, self._draws.shots), self._draws.repeats)
+        if self._draws is None or matches.protocol.shots_for == "cmc":
+            self._whole = _unfilled(lengths)
 
     def add(self, queries: slice, distances: ArrayLike | torch.Tensor) -> None:
         """Take the distances of some queries to the whole gallery: len(queries) x G, read and not changed.
@@ -125,13 +124,15 @@ class Ranking:
         if len(rows) and np.isnan(float(block.min())):
             row, column = np.argwhere(np.isnan(as_array(block)))[0]
             raise InputError(f"distances: NaN between query row {rows[row]} and gallery row {column}")
-        lists, here = self._ranks.lists, slice(rows.start, rows.stop)
-        if self._draws is None:
+        if self._whole is not None:
+            here, lists = slice(rows.start, rows.stop), self._whole.lists
             out = slice(*lists.offsets[[rows.start, rows.stop]])
-            lists.values[out], self._ranks.rows[out] = ranks_of(
+            lists.values[out], self._whole.rows[out] = ranks_of(
                 block, matches.positives[here], matches.ignored[here], self._kept
             )
+        if self._drawn is None or self._draws is None:
             return
+        lists = self._drawn.lists
         for query, distances_of_query in zip(rows, as_array(block)):
             for draw in range(self._draws.repeats):
                 out = slice(*lists.offsets[query * self._draws.repeats + draw :][:2])
@@ -139,7 +140,7 @@ class Ranking:
                     drawn, chosen = self._draws.gallery(query, draw)
                     everything = np.ones(len(drawn), np.bool_)
                     lists.values[out], order = ranks_of(distances_of_query[None, drawn], chosen, _NOTHING, everything)
-                    self._ranks.rows[out] = drawn[order]
+                    self._drawn.rows[out] = drawn[order]
 
     def result(self) -> Result:
         """The scores of all queries.
@@ -147,7 +148,9 @@ class Ranking:
         Raises:
             InputError: the distances of a query with a match were never added.
         """
-        ranks, matches = self._ranks, self._matches
+        matches, ranks, of_cmc = self._matches, self._whole or self._drawn, self._drawn or self._whole
+        assert ranks is not None
+        assert of_cmc is not None
         missing = ranks.lists.values < 0
         if missing.any():
             query = ranks.lists.owners()[np.argmax(missing)] // ranks.draws
@@ -155,9 +158,10 @@ class Ranking:
         lengths = ranks.lists.lengths
         valid = lengths > 0
         plain, trapezoid = (_mean_of_lists(p, ranks.lists) for p in ranks.precision())
-        inp, first = np.full(len(lengths), np.nan), np.zeros(len(lengths), np.int64)
+        inp, first = np.full(len(lengths), np.nan), np.zeros(len(of_cmc.lists), np.int64)
         inp[valid] = lengths[valid] / (ranks.lists.values[ranks.lists.offsets[1:][valid] - 1] + 1)
-        first[valid] = ranks.lists.values[ranks.lists.offsets[:-1][valid]] + 1
+        found = of_cmc.lists.lengths > 0
+        first[found] = of_cmc.lists.values[of_cmc.lists.offsets[:-1][found]] + 1
 
         def per_query(values: NDArray[np.float64]) -> NDArray[np.float64]:
             return np.asarray(values.reshape(-1, ranks.draws).mean(axis=1))
@@ -171,9 +175,15 @@ class Ranking:
             ap=per_query(plain),
             ap_trapezoid=np.nan_to_num(per_query(trapezoid)),
             inp=per_query(inp),
-            first_rank=first if ranks.draws == 1 else first.reshape(-1, ranks.draws),
+            first_rank=first if of_cmc.draws == 1 else first.reshape(-1, of_cmc.draws),
             camera_pairs=_camera_pairs(ranks, matches),
         )
+
+
+def _unfilled(lengths: NDArray[np.int64], draws: int = 1) -> Ranks:
+    """Ranks of so many matches for each query and draw, -1 until the block that holds the query has come."""
+    offsets = np.concatenate([[0], np.cumsum(np.repeat(lengths, draws))])
+    return Ranks(Lists(np.full(offsets[-1], -1), offsets), np.empty(offsets[-1], np.int64), draws)
 
 
 _NOTHING = Lists(np.empty(0, np.int64), np.zeros(2, np.int64))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -15,7 +15,12 @@ class Protocol:
         rule: the rule in words, printed beside every score.
         same_camera_is_junk: ignore gallery rows of the query's identity seen by the query's camera. A row whose
             camera is unknown (-1) is never ignored.
+        junk_within: ignore gallery rows of the query's identity and camera at most so many seconds before or after it;
+            0: of the same moment alone. A row whose camera or time is unknown is never ignored. None: time plays no
+            part.
         shots: gallery rows drawn per identity; None: the whole gallery.
+        shots_for: with `shots`, what is measured on the drawn galleries: "all" scores, or the "cmc" alone, where
+            average and inverse precision are of the whole gallery.
         other_camera_shots: with `shots`, draw for each query only among rows of other cameras.
         repeats: how often the draw is repeated (seeded) and averaged.
         queries_in_gallery: the query rows stand in the gallery as well (where they are of their own camera, and so
@@ -27,7 +32,9 @@ class Protocol:
     name: str
     rule: str
     same_camera_is_junk: bool = True
+    junk_within: float | None = None
     shots: int | None = None
+    shots_for: Literal["all", "cmc"] = "all"
     other_camera_shots: bool = False
     repeats: int = 1
     queries_in_gallery: bool = False
@@ -87,10 +94,32 @@ MARKET1501_TRACKLETS = Protocol(
     " average over the queries with a match in another camera. Not comparable with market1501.",
     queries_in_gallery=True,
 )
+DANCEREID = Protocol(
+    "dancereid",
+    "Each test image asks, and all of them stand in the gallery. Only images of the query's person in the query's own"
+    " frame, itself among them, are ignored, so its neighbours in the video, which look nearly the same, are right"
+    " answers: scores are high. mAP is of the whole gallery; rank k is of galleries of one image per person, the mean"
+    " of 10 seeded draws. As published, but for what the published draws leave out besides: other people's images with"
+    " the query's frame number.",
+    same_camera_is_junk=False,
+    junk_within=0.0,
+    shots=1,
+    shots_for="cmc",
+    repeats=10,
+    queries_in_gallery=True,
+)
+DANCEREID_STRICT = replace(
+    DANCEREID,
+    name="dancereid-strict",
+    rule="As dancereid, but all images of the query's person within 4 seconds in the same video are ignored, so that a"
+    " right answer shows another moment of the dance. The scores average over the queries that have one. Not"
+    " comparable with dancereid.",
+    junk_within=4.0,
+)
 PROTOCOLS = {
     p.name: p
     for p in (
         MARKET1501, NO_CAMERAS, CUHK03_CLASSIC, SINGLE_SHOT, MARS_OFFICIAL, MARS_TORCHREID, LS_VID,
-        MARKET1501_TRACKLETS,
+        MARKET1501_TRACKLETS, DANCEREID, DANCEREID_STRICT,
     )
 }  # fmt: skip

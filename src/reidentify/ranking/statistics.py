@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +72,23 @@ def intervals(averages: Averages, level: float, replicates: int, seed: int) -> d
     draws = averages.resampled(replicates, seed)
     low, high = np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return {name: (float(a), float(b)) for name, a, b in zip(averages.names, low, high)}
+
+
+def wilson(share: float, count: int, level: float = LEVEL) -> tuple[float, float]:
+    """The score interval of a share of `count` independent cases (Wilson, JASA 1927). Unlike a bootstrap interval it
+    has a width where the share is 0 or 1.
+
+    Raises:
+        InputError: a share or a level outside 0 to 1, or no cases.
+    """
+    if not (0 <= share <= 1 and count >= 1 and 0 < level < 1):
+        raise InputError(
+            f"an interval needs a share and a level within 0 to 1, and cases: got {share}, {level}, {count}"
+        )
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    middle, half = share + z * z / (2 * count), z * sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
+    low, high = ((middle + sign * half) / (1 + z * z / count) for sign in (-1, 1))
+    return max(0.0, low), min(1.0, high)
 
 
 @dataclass(frozen=True)
