@@ -200,7 +200,7 @@ def test_video_and_its_truth(street: Street, tmp_path: Path, monkeypatch: pytest
         taken.append(len(picture.pids))
         return picture
 
-    short = SimpleNamespace(duration=0.5, frame=shot)
+    short = SimpleNamespace(span=lambda node: (0, 5), frame=shot)
     monkeypatch.setattr(tasks, "open_street", lambda *_: short)
     (tmp_path / "whole" / "video").mkdir(parents=True)
     tasks.film(tmp_path, street.settings, 0)

@@ -117,11 +117,13 @@ def benchmark_of(name: str, root: str | None) -> Benchmark:
     from reidentify.data.benchmarks import benchmark
     from reidentify.data.root import data_root
 
-    if any(part.partition("@")[0] in ("street", "street-tracklets") for part in name.split("+")):
-        from reidentify.street import ensure
+    asked = {part.partition("@")[0] for part in name.split("+")}
+    for folder, names in {"street": {"street", "street-tracklets"}, "street-dance": {"street-dance"}}.items():
+        if asked & names:
+            from reidentify.street import ensure
 
-        if root is None or not any((Path(root) / place / "street.json").is_file() for place in ("street", ".")):
-            ensure(data_root(root))
+            if root is None or not any((Path(root) / place / "street.json").is_file() for place in (folder, ".")):
+                ensure(data_root(root), dance=folder == "street-dance")
     return benchmark(name, root)
 
 

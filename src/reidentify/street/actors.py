@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,8 @@ from reidentify.street.body import Body
 from reidentify.street.cameras import Camera
 from reidentify.street.casting import Caster
 from reidentify.street.cloth import Cloth
-from reidentify.street.traffic import CARRY, DANCE, Visit
-from reidentify.street.wardrobe import VALUES, Look
+from reidentify.street.traffic import Presence
+from reidentify.street.wardrobe import Look
 
 F32 = NDArray[np.float32]
 
@@ -43,7 +43,7 @@ class Actor:
     """
 
     person: Person
-    visit: Visit
+    visit: Presence
     pose: sk.Pose
     vertices: F32
     normals: F32
@@ -64,20 +64,9 @@ class Actor:
         return bool(np.hypot(*gap) < 4.0)
 
 
-def actor(person: Person, visit: Visit, time: float, camera: Camera) -> Actor:
+def actor(person: Person, visit: Presence, time: float, camera: Camera) -> Actor:
     """Pose the person of a visit at `time` seconds."""
-    look = person.look
-    arc, still = visit.progress(time)
-    bag = VALUES["bag"][look.attributes["bag"]]
-    role = {"handbag": "bag", "shopping bag": "bag", "suitcase": "suitcase"}.get(bag)
-    dancing = visit.action == DANCE and still > 0
-    stance = sk.Stance(
-        path=partial(visit.route.place, lane=visit.lane), arc=arc, still=still,
-        dance=1.1 * (time - visit.start) * look.gait.speed + look.seed % 7 if dancing else None,
-        phone=visit.phone and still > 0.5 and not dancing, carry=visit.action == CARRY,
-        right=role if look.side > 0 else None, left=role if look.side < 0 else None,
-        look=0.45 * np.sin(0.35 * time + look.seed % 11) * np.sin(0.13 * time + visit.pid),
-    )  # fmt: skip
+    look, stance = person.look, visit.stance(person.look, time)
     pose = sk.pose(person.body.origins, look.gait, stance)
     vertices, normals = person.body.posed(pose)
     shown = np.ones(len(person.body.faces), bool) if stance.carry else ~person.body.parcel
@@ -86,7 +75,7 @@ def actor(person: Person, visit: Visit, time: float, camera: Camera) -> Actor:
     box = np.concatenate([pixels.min(axis=0), pixels.max(axis=0)])
     if depth.min() < 0.5:
         box[:] = -1e6
-    heading = visit.route.place(arc, visit.lane)[2]
+    heading = visit.place(time)[2]
     return Actor(
         person, visit, pose, vertices, normals, person.body.faces[shown], person.body.material[shown], heading, box,
         float(np.median(depth)),

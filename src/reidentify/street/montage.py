@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reidentify.errors import InputError
+from reidentify.street.dance import Stage
 from reidentify.street.render import opened
 from reidentify.street.world import FPS, Frame, Street
 from reidentify.values import Sightings
@@ -73,8 +74,10 @@ def _rows_of(seen: Sightings, pid: int | None) -> np.ndarray:
     return rows[np.argsort(times[rows], kind="stable")]
 
 
-def _busy(street: Street, node: int, dusk: bool) -> Frame:
-    """A frame of a camera in which several people are well in view."""
+def _busy(street: Street | Stage, node: int, dusk: bool) -> Frame:
+    """A frame of a camera in which several people are well in view; of a stage, from the middle of a video."""
+    if isinstance(street, Stage):
+        return street.frame(node, sum(street.span(node)) // 2 / FPS)
     low, high = (0.62, 0.95) if dusk else (0.05, 0.42)
     times = np.round(np.linspace(low, high, 40) * street.duration * FPS) / FPS
     spans = [c for v in street.visits if v.node == node and (c := street.candidates(v))]

@@ -232,8 +232,11 @@ def _sun_at(a: Actor, stage: Stage, points: F32, rng: np.random.Generator) -> F3
     return np.interp(points[:, 2], levels, free).astype(np.float32)
 
 
-def joints_in(a: Actor, others: list[Actor], stage: Stage) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Pixels of the frame (14 x 2) of the joints, and whether each is seen (14, 0 or 1).
+def joints_in(
+    a: Actor, others: list[Actor], stage: Stage, behind_oneself: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Pixels of the frame (14 x 2) of the joints, and how visible each is (14): 1, `behind_oneself` where the person's
+    own body alone hides it, or 0.
 
     A joint lies inside the body; it counts as seen when the ray towards it meets nothing before the flesh and cloth
     that may cover it (`JOINT_DEPTH`).
@@ -245,6 +248,7 @@ def joints_in(a: Actor, others: list[Actor], stage: Stage) -> tuple[NDArray[np.f
     share = ((far - sk.JOINT_DEPTH * a.person.look.girth) / far).astype(np.float32)
     ways32 = ways.astype(np.float32)
     hidden = stage.static.blocked(stage.eye, ways32, share)
-    for b in (a, *others):
+    for b in others:
         hidden |= b.caster.blocked(stage.eye, ways32, share)
-    return pixels, (~hidden).astype(np.float64)
+    own = a.caster.blocked(stage.eye, ways32, share)
+    return pixels, np.where(hidden, 0.0, np.where(own, behind_oneself, 1.0))

@@ -1,4 +1,4 @@
-"""Renders a street into a folder: crops, masks, tables, calibration and, if wanted, video.
+"""Renders a street, or a dance stage, into a folder: crops, masks, tables, calibration and, if wanted, video.
 
 The folder (layout version 1) is complete when `street.json` is in it; it is put in place in one step:
 
@@ -16,6 +16,9 @@ The folder (layout version 1) is complete when `street.json` is in it; it is put
 Half of the identities are for training. Of every other identity and camera one image is a query and the rest are the
 gallery (as in Market-1501). Of an identity's tracklets one third, at least one, are queries and the rest the gallery.
 An identity that only one camera saw has no query: there would be no right answer.
+
+A stage has the same layout; street.json says `"kind": "dance"` there. Its cameras are its videos, its tracklets the
+stretches of a video in which a dancer is seen at least once a second, and every row of a video for testing is a query.
 """
 
 from __future__ import annotations
@@ -39,9 +42,10 @@ from typing import Any
 import numpy as np
 
 from reidentify.errors import InputError, ReidentifyError, StorageError
+from reidentify.street.dance import EVERY, DanceSettings, Stage
 from reidentify.street.tables import FORMAT, facts, tables
-from reidentify.street.tasks import Here, film, render_place, render_visits, watch_parent
-from reidentify.street.world import VERSION, Settings, Street
+from reidentify.street.tasks import AnySettings, Here, film, made, render_place, render_visits, watch_parent
+from reidentify.street.world import FPS, VERSION, Settings, Street
 
 _CHUNK = 12  # visits rendered by one task
 _BYTES_PER_CROP = 9_000  # a JPEG and a mask in blocks of 4 KiB, and table rows
@@ -86,6 +90,44 @@ def render(
     if minutes is None:  # any length will do where `identities` is no number: Settings says so
         minutes = min(max(10.0, 0.15 * identities), 1440.0) if isinstance(identities, (int, np.integer)) else 10.0
     settings = Settings(identities, cameras, minutes, seed)
+    return _rendered(out, settings, video, workers, progress)
+
+
+def render_dance(
+    out: str | os.PathLike[str],
+    videos: int = 18,
+    dancers: int = 5,
+    seconds: int = 60,
+    seed: int = 0,
+    video: bool = False,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """Render a dance stage with its complete truth into the folder `out`: groups of dancers, each before one camera.
+
+    Everybody is cut out twice a second; of a dancer of whom less than 40 hundredths show there is no picture, as a
+    detector would lose them.
+
+    Args:
+        out: must not exist, be empty, or hold this very stage (then nothing is done).
+        videos: 3 to 99, each of other people; two thirds are for training.
+        dancers: 2 to 9 in each.
+        seconds: length of each, 10 to 600.
+        seed, video, workers, progress: as in `render`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError, StorageError, ReidentifyError: as `render`.
+    """
+    return _rendered(out, DanceSettings(videos, dancers, seconds, seed), video, workers, progress)
+
+
+def _rendered(
+    out: str | os.PathLike[str], settings: AnySettings, video: bool, workers: int | None, progress: bool
+) -> Path:
+    """Render what the settings ask for into a folder, unless it is there."""
     if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
         raise InputError(f"street: workers must be a whole number from 1, got {workers!r}")
     target = Path(out).expanduser()
@@ -108,34 +150,36 @@ def render(
     return target
 
 
-def ensure(root: str | os.PathLike[str], progress: bool = True) -> Path:
-    """The default street under a data root, rendered there if it is missing or of another version.
+def ensure(root: str | os.PathLike[str], progress: bool = True, dance: bool = False) -> Path:
+    """The default street, or the default dance stage, under a data root, rendered there if it is missing or of another
+    version.
 
     Args:
-        root: the data root; the street is its folder `street`.
+        root: the data root; the street is its folder `street`, the stage its folder `street-dance`.
         progress: as in `render`.
+        dance: the stage.
 
     Returns:
-        `root / "street"`.
+        The folder.
 
     Raises:
-        InputError: `root / "street"` holds something that is not a default street.
+        InputError: the folder holds something that is not a default street or stage.
         StorageError: the disk cannot take it.
     """
-    target = Path(root).expanduser() / "street"
+    target = Path(root).expanduser() / ("street-dance" if dance else "street")
     found = _read_json(target / "street.json")
-    settings = asdict(Settings())
+    settings = asdict(DanceSettings() if dance else Settings())
     if (
         found is not None
         and found.get("settings") == settings
         and (found.get("version"), found.get("format")) != (VERSION, FORMAT)
     ):
         shutil.rmtree(target)  # the default street of another version of this package
-    return render(target, progress=progress)
+    return render_dance(target, progress=progress) if dance else render(target, progress=progress)
 
 
-def opened(folder: str | os.PathLike[str]) -> Street:
-    """The street a folder was rendered from, to take further pictures of it.
+def opened(folder: str | os.PathLike[str]) -> Street | Stage:
+    """The street, or the stage, a folder was rendered from, to take further pictures of it.
 
     Raises:
         InputError: the folder holds no street, or one of another version.
@@ -143,7 +187,8 @@ def opened(folder: str | os.PathLike[str]) -> Street:
     found = _read_json(Path(folder) / "street.json")
     if found is None or (found.get("version"), found.get("format")) != (VERSION, FORMAT):
         raise InputError(f"{folder}: holds no street of this version; render one: reidentify street --out {folder}")
-    return Street(Settings(**found["settings"]))
+    dance = found.get("kind") == "dance"
+    return Stage(DanceSettings(**found["settings"])) if dance else Street(Settings(**found["settings"]))
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
@@ -153,7 +198,7 @@ def _read_json(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _is_whole(folder: Path, settings: Settings, video: bool) -> bool:
+def _is_whole(folder: Path, settings: AnySettings, video: bool) -> bool:
     found = _read_json(folder / "street.json") or {}
     same = found.get("settings") == asdict(settings) and (found.get("version"), found.get("format")) == (
         VERSION,
@@ -209,28 +254,35 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _check_space(folder: Path, settings: Settings, video: bool) -> None:
-    need = 30 * settings.identities * _BYTES_PER_CROP + settings.cameras * _BYTES_PER_CAMERA
-    need += int(video * settings.cameras * settings.minutes * _BYTES_PER_FILM_MINUTE)
+def _check_space(folder: Path, settings: AnySettings, video: bool) -> None:
+    if isinstance(settings, DanceSettings):
+        cameras, minutes = settings.videos, settings.seconds / 60
+        crops = settings.videos * settings.dancers * settings.seconds * FPS // EVERY
+    else:
+        cameras, minutes, crops = settings.cameras, settings.minutes, 30 * settings.identities
+    need = crops * _BYTES_PER_CROP + cameras * _BYTES_PER_CAMERA
+    need += int(video * cameras * minutes * _BYTES_PER_FILM_MINUTE)
     free = shutil.disk_usage(folder).free
     if free < need:
         raise StorageError(f"{folder.parent}: the street needs about {need / 1e6:.0f} MB, {free / 1e6:.0f} MB are free")
 
 
-def _fill(shop: Path, settings: Settings, video: bool, workers: int, progress: bool) -> None:
+def _fill(shop: Path, settings: AnySettings, video: bool, workers: int, progress: bool) -> None:
     """Render everything into `shop / "whole"`."""
     for name in ("crops", "masks", *(["video"] if video else [])):
         (shop / "whole" / name).mkdir(parents=True)
     with _pool(workers) as pool, _bar(progress) as bar:
         try:
-            places = [pool.submit(render_place, shop, settings, node) for node in range(settings.cameras)]
-            street = Street(settings)  # while the places are cast: everybody's trips
+            nodes = range(settings.videos if isinstance(settings, DanceSettings) else settings.cameras)
+            places = [pool.submit(render_place, shop, settings, node) for node in nodes]
+            street = made(settings)  # while the places are cast: everybody's trips
             (shop / "visits.pickle").write_bytes(pickle.dumps(street.visits))
             _collect(bar, "places", places)
             order = sorted(range(len(street.visits)), key=lambda k: (street.visits[k].node, street.visits[k].start))
-            chunks = [order[k : k + _CHUNK] for k in range(0, len(order), _CHUNK)]
+            step = settings.dancers if isinstance(settings, DanceSettings) else _CHUNK  # all dancers of a video
+            chunks = [order[k : k + step] for k in range(0, len(order), step)]
             crops = [pool.submit(render_visits, shop, settings, chunk) for chunk in chunks]
-            films = [pool.submit(film, shop, settings, node) for node in range(settings.cameras)] if video else []
+            films = [pool.submit(film, shop, settings, node) for node in nodes] if video else []
             shots = [shot for part in _collect(bar, "crops", crops) for shot in part]
             _collect(bar, "video", films)
         except BaseException as error:

@@ -20,6 +20,8 @@ F64 = NDArray[np.float64]
 
 LANE = 0.85  # people keep to the middle of a route, or this far to either side of it, metres
 CLEARANCE = LANE + 0.62
+FLOOR = ((-0.8, 3.4), (0.8, 3.4), (2.4, 7.5), (4.2, 3.4))
+"""Rows of a dance floor, which is kept free: metres ahead, and half their length; the longest leads out of sight."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -322,15 +324,30 @@ def site(seed: int, camid: int) -> Site:
     rng = stream(seed, 3, camid)
     order = stream(seed, 4).permutation(len(KINDS))
     kind = list(KINDS)[order[(camid - 1) % len(KINDS)]]
-    plan = _PLANS[kind]
+    ahead = 8.0 if kind == "alley" else 3.0 if kind in ("plaza", "park") else 1.2
+    return _built(rng, seed, camid, kind, _PLANS[kind], (ahead, 1.05 if kind != "alley" else 0.8))
+
+
+def dance_floor(seed: int, camid: int) -> Site:
+    """A place where people dance before camera `camid` (1, 2, ...), which hangs as low as a hand that films them."""
+    rng = stream(seed, 17, camid)
+    kind = str(rng.choice(["plaza", "forecourt", "alley", "yard"]))
+    plan = _Plan([[(-half, y), (half, y)] for y, half in FLOOR], 9.0, 1.8, 56)
+    return _built(rng, seed, camid, kind, plan, (1.5, 1.0))
+
+
+def _built(
+    rng: np.random.Generator, seed: int, camid: int, kind: str, plan: _Plan, target: tuple[float, float]
+) -> Site:
+    """A place of some kind; the camera looks at a point so far ahead and so high, metres."""
     mirror = float(rng.choice([-1, 1]))
     routes = [Route.through(np.asarray(c) * [mirror, 1] + rng.normal(0, 0.12, 2)) for c in plan.ways]
     eye = np.array([rng.uniform(-0.7, 0.7), -plan.behind * rng.uniform(0.94, 1.1), plan.high * rng.uniform(0.88, 1.2)])
-    ahead = 8.0 if kind == "alley" else 3.0 if kind in ("plaza", "park") else 1.2
-    target = np.array([rng.uniform(-1.2, 1.2), ahead, 1.05 if kind != "alley" else 0.8])
+    ahead, high = target
+    aim = np.array([rng.uniform(-1.2, 1.2), ahead, high])
     plot = _Plot(rng, routes, eye)
     KINDS[kind](plot)
-    lens = camera(seed, camid, eye, target, np.deg2rad(plan.view * rng.uniform(0.92, 1.04)))
+    lens = camera(seed, camid, eye, aim, np.deg2rad(plan.view * rng.uniform(0.92, 1.04)))
     return Site(
         kind,
         lens,

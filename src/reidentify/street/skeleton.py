@@ -58,6 +58,29 @@ class Gait:
     sway: float
 
 
+@dataclass(frozen=True, eq=False)
+class Figure:
+    """What a dancer's body shows while it stands; angles in radians, lengths in metres.
+
+    Args:
+        arms: 2 x 4, right and left: raised sideways, raised forwards, bend of the elbow, and turn of the forearm about
+            the upper arm (positive: inwards).
+        feet: 2 x 3, right and left: from where one stands outwards, ahead and up.
+        crouch: how far the pelvis sinks.
+        lean, tilt: of the trunk, forwards and to the right.
+        twist: of the shoulders against the hips, to the left.
+        nod: of the head, forwards.
+    """
+
+    arms: F64
+    feet: F64
+    crouch: float
+    lean: float
+    tilt: float
+    twist: float
+    nod: float
+
+
 @dataclass(frozen=True)
 class Stance:
     """What a body is asked to do at one instant.
@@ -71,6 +94,7 @@ class Stance:
         carry: carries a box in front with both hands.
         right, left: what a hand does: None, "bag" (hangs down) or "suitcase" (pulls one behind).
         look: turn of the head, radians.
+        figure: what a dancer on the stage shows while standing; None: nothing of the kind.
     """
 
     path: Callable[[float], tuple[float, float, float]]
@@ -82,6 +106,7 @@ class Stance:
     right: str | None = None
     left: str | None = None
     look: float = 0.0
+    figure: Figure | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,6 +207,9 @@ def _foot(o: F64, gait: Gait, stance: Stance, side: int) -> tuple[F64, float, fl
         hop = max(0.0, np.sin(2 * np.pi * beat))
         standing += sign * across * 0.11 * (0.5 - 0.5 * np.cos(2 * np.pi * beat)) + ahead * 0.06 * hop
         lift += 0.09 * hop
+    if stance.figure is not None:
+        out, on, up = stance.figure.feet[0 if sign > 0 else 1]
+        standing += sign * out * across + on * ahead + np.array([0.0, 0.0, up])
     place = (1 - b) * walking + b * standing
     place[2] += lift
     return place, (1 - b) * pitch + 2.0 * lift, heading - sign * (gait.toes + 0.12 * b)
@@ -202,10 +230,29 @@ def _arms(o: F64, gait: Gait, stance: Stance, side: int, chest: F64, shoulder: F
         beat = 2 * np.pi * stance.dance
         out = 0.55 + 0.5 * np.sin(0.5 * beat + sign)
         flex, bend = 0.6 + 0.7 * np.sin(0.5 * beat + 1.3 * sign), 1.2 + 0.7 * np.sin(beat + sign)
-    upper = chest @ turn(1, -sign * out) @ turn(0, flex)
     inward = turn(2, sign * 0.35) if bend > 0.5 else np.eye(3)
+    if stance.figure is not None:
+        shown, b = stance.figure.arms[0 if sign > 0 else 1], _kept(stance)
+        out, flex, bend, turned = (1 - b) * np.array([out, flex, bend, 0.0]) + b * shown
+        inward = turn(2, sign * turned)
+    upper = chest @ turn(1, -sign * out) @ turn(0, flex)
     lower = upper @ inward @ turn(0, bend)
     return upper, lower, lower @ turn(0, 0.12)
+
+
+def _kept(stance: Stance) -> float:
+    """How much of a figure arms and trunk show: some of it while walking too."""
+    return 0.5 + 0.5 * stance.still
+
+
+def _trunk(rotations: F64, facing: F64, figure: Figure, share: float) -> None:
+    """Bend the trunk as a figure asks, by a share from 0 to 1; `rotations` are changed in place."""
+    for bone, much in ((PELVIS, 0.25), (SPINE, 0.6), (CHEST, 1.0), (NECK, 1.0), (HEAD, 0.8)):
+        part = share * much
+        twisted = turn(2, part * figure.twist if bone < NECK else 0.0)
+        bend = facing @ turn(1, part * figure.tilt) @ turn(0, -part * figure.lean) @ twisted @ facing.T
+        rotations[bone] = bend @ rotations[bone]
+    rotations[HEAD] = rotations[HEAD] @ turn(0, -share * figure.nod)
 
 
 def pose(o: F64, gait: Gait, stance: Stance) -> Pose:
@@ -233,6 +280,8 @@ def pose(o: F64, gait: Gait, stance: Stance) -> Pose:
     rotations[NECK] = facing @ turn(2, 0.3 * stance.look) @ turn(0, -1.2 * lean)
     nod = -0.35 if stance.phone else 0.02
     rotations[HEAD] = facing @ turn(2, stance.look + 0.1 * np.sin(beat)) @ turn(0, nod - 0.3 * lean)
+    if stance.figure is not None:
+        _trunk(rotations, facing, stance.figure, _kept(stance))
 
     feet = {side: _foot(o, gait, stance, side) for side in (R_THIGH, L_THIGH)}
     sway = 0.018 * np.sin(cycle) * moving + 0.05 * np.sin(beat)
@@ -243,7 +292,7 @@ def pose(o: F64, gait: Gait, stance: Stance) -> Pose:
         leg = 0.994 * (o[side, 2] - o[side + 2, 2])
         gap = float(np.hypot(*(hip - ankle)[:2]))
         top = min(top, ankle[2] + np.sqrt(leg**2 - min(gap, 0.9 * leg) ** 2) - hip[2])
-    p[PELVIS, 2] = top
+    p[PELVIS, 2] = top - (0.0 if stance.figure is None else stance.still * stance.figure.crouch)
     for child, parent in ((SPINE, PELVIS), (CHEST, SPINE), (NECK, CHEST), (HEAD, NECK)):
         p[child] = p[parent] + rotations[parent] @ (o[child] - o[parent])
 

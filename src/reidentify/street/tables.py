@@ -10,24 +10,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reidentify.street.cameras import HEIGHT, WIDTH
+from reidentify.street.dance import Stage
 from reidentify.street.noise import stream
 from reidentify.street.skeleton import JOINTS
 from reidentify.street.tasks import Shot
 from reidentify.street.wardrobe import SIGHTING_VALUES, VALUES
-from reidentify.street.world import CROP_HEIGHT, CROP_WIDTH, FPS, VERSION, Settings, Street
+from reidentify.street.world import CROP_HEIGHT, CROP_WIDTH, FPS, VERSION, Settings, Street, World
 from reidentify.values import Sightings
 
 FORMAT = 1
 """Version of the folder's layout."""
 
 
-def tables(street: Street, shots: list[Shot]) -> tuple[Sightings, Sightings]:
+def tables(street: World[Any], shots: list[Shot]) -> tuple[Sightings, Sightings]:
     """Images and tracklets, files relative to the folder.
 
     Args:
-        street: that was rendered.
+        street: that was rendered, or the dance stage.
         shots: in order of identity, camera and frame.
     """
+    if isinstance(street, Stage):
+        runs = _runs(shots)
+        return (
+            _sightings(street, [[s] for s in shots], _stage_split(street, shots)),
+            _sightings(street, runs, _stage_split(street, [run[0] for run in runs])),
+        )
+    assert isinstance(street, Street)
     ways = [list(group) for _, group in groupby(shots, key=lambda s: s.visit)]
     return (
         _sightings(street, [[s] for s in shots], _image_split(street.settings, shots)),
@@ -35,7 +43,24 @@ def tables(street: Street, shots: list[Shot]) -> tuple[Sightings, Sightings]:
     )
 
 
-def _sightings(street: Street, rows: list[list[Shot]], split: NDArray[np.object_]) -> Sightings:
+def _runs(shots: list[Shot]) -> list[list[Shot]]:
+    """A dancer's shots without a gap of more than a second, in order of time."""
+    runs: list[list[Shot]] = []
+    for shot in shots:
+        if runs and runs[-1][-1].visit == shot.visit and shot.frame - runs[-1][-1].frame <= FPS:
+            runs[-1].append(shot)
+        else:
+            runs.append([shot])
+    return runs
+
+
+def _stage_split(stage: Stage, shots: list[Shot]) -> NDArray[np.object_]:
+    """Everybody in a video for training trains; everything else asks, and stands in the gallery too."""
+    train = stage.training_videos()
+    return np.array(["train" if s.camid in train else "query" for s in shots], object)
+
+
+def _sightings(street: World[Any], rows: list[list[Shot]], split: NDArray[np.object_]) -> Sightings:
     frames = [shot for row in rows for shot in row]
     first = [row[0] for row in rows]
     identity = {pid: street.attributes(pid) for pid in {s.pid for s in first}}
@@ -91,7 +116,7 @@ def _tracklet_split(settings: Settings, ways: list[list[Shot]]) -> NDArray[np.ob
     return split
 
 
-def facts(street: Street, video: bool) -> dict[str, Any]:
+def facts(street: World[Any], video: bool) -> dict[str, Any]:
     """The contents of street.json."""
     graph = street.graph
     edges = [
@@ -103,6 +128,7 @@ def facts(street: Street, video: bool) -> dict[str, Any]:
         for n, here in enumerate(street.sites)
     }
     return {
+        **({"kind": "dance"} if isinstance(street, Stage) else {}),
         "format": FORMAT,
         "version": VERSION,
         "settings": asdict(street.settings),

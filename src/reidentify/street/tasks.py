@@ -9,16 +9,19 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reidentify.street.cameras import HEIGHT, WIDTH, jpeg
+from reidentify.street.dance import DanceSettings, Stage
 from reidentify.street.scene import Layers, render_layers
-from reidentify.street.sites import site
-from reidentify.street.world import FPS, Settings, Street
+from reidentify.street.sites import dance_floor, site
+from reidentify.street.world import FPS, Settings, Street, World
 from reidentify.values import Sightings
+
+AnySettings: TypeAlias = "Settings | DanceSettings"
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,38 +71,41 @@ class Here:
         """Nothing is ever under way."""
 
 
+def made(settings: AnySettings, **known: Any) -> World[Any]:
+    """The street, or the dance stage, of some settings; `known` is passed on to it."""
+    return Stage(settings, **known) if isinstance(settings, DanceSettings) else Street(settings, **known)
+
+
 @lru_cache(maxsize=1)
-def open_street(shop: Path, settings: Settings) -> Street:
+def open_street(shop: Path, settings: AnySettings) -> World[Any]:
     """The street as prepared in the workshop: trips and empty places are read, not made again."""
     visits = pickle.loads((shop / "visits.pickle").read_bytes())  # written by this very run
-    return Street(settings, layers=lambda node: Layers.load(shop / f"place{node}"), visits=visits)
+    return made(settings, layers=lambda node: Layers.load(shop / f"place{node}"), visits=visits)
 
 
-def render_place(shop: Path, settings: Settings, node: int) -> None:
+def render_place(shop: Path, settings: AnySettings, node: int) -> None:
     """Cast the empty place of one camera."""
-    render_layers(settings.seed, site(settings.seed, node + 1)).save(shop / f"place{node}")
+    place = dance_floor if isinstance(settings, DanceSettings) else site
+    render_layers(settings.seed, place(settings.seed, node + 1)).save(shop / f"place{node}")
 
 
-def render_visits(shop: Path, settings: Settings, numbers: list[int]) -> list[Shot]:
+def render_visits(shop: Path, settings: AnySettings, numbers: list[int]) -> list[Shot]:
     """Cast and write the crops of some visits."""
     from PIL import Image
 
     street, shots = open_street(shop, settings), []
-    for number in numbers:
-        visit = street.visits[number]
-        for frame, crop in street.crops(visit):
-            sequence = crop.attributes["light"] + 1
-            name = f"{visit.pid:04d}_c{visit.node + 1}s{sequence}_{frame:06d}_00"
-            quality = street.sites[visit.node].camera.sensor.quality
-            (shop / "whole" / "crops" / f"{name}.jpg").write_bytes(jpeg(crop.pixels, quality))
-            Image.fromarray(crop.mask).save(shop / "whole" / "masks" / f"{name}.png")
-            shots.append(
-                Shot(visit.pid, visit.node + 1, number, frame, name, crop.box, crop.keypoints, crop.attributes)
-            )
+    for visit, frame, crop in street.shots([street.visits[number] for number in numbers]):
+        sequence = crop.attributes["light"] + 1
+        name = f"{visit.pid:04d}_c{visit.node + 1}s{sequence}_{frame:06d}_00"
+        quality = street.sites[visit.node].camera.sensor.quality
+        (shop / "whole" / "crops" / f"{name}.jpg").write_bytes(jpeg(crop.pixels, quality))
+        Image.fromarray(crop.mask).save(shop / "whole" / "masks" / f"{name}.png")
+        here = visit.pid, visit.node + 1, visit.number
+        shots.append(Shot(*here, frame, name, crop.box, crop.keypoints, crop.attributes))
     return shots
 
 
-def film(shop: Path, settings: Settings, node: int) -> None:
+def film(shop: Path, settings: AnySettings, node: int) -> None:
     """Write every frame of one camera as MP4 (H.264), and the truth about everybody in it."""
     import av
 
@@ -109,7 +115,7 @@ def film(shop: Path, settings: Settings, node: int) -> None:
         stream = container.add_stream("libx264", rate=FPS, options={"crf": "23", "preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.codec_context.thread_count = 1  # more threads would make other bytes
-        for number in range(int(street.duration * FPS)):
+        for number in range(*street.span(node)):
             shown = street.frame(node, number / FPS)
             for packet in stream.encode(av.VideoFrame.from_ndarray(shown.pixels, format="rgb24")):
                 container.mux(packet)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reidentify.street.noise import stream
 from reidentify.street.sites import LANE, Route, Site
+from reidentify.street.skeleton import Stance
 from reidentify.street.wardrobe import VALUES, Look
 
 F64 = NDArray[np.float64]
@@ -50,6 +53,36 @@ def camera_graph(seed: int, cameras: int) -> Graph:
     detour = 1.05 + 0.35 * rng.random((cameras, cameras))
     detour = np.maximum(detour, detour.T)
     return Graph(places, rng.uniform(-np.pi, np.pi, cameras), np.where(step == 1, straight * detour, np.inf))
+
+
+class Presence(Protocol):
+    """One person before one camera from `start` to `end`, seconds on the common clock.
+
+    `number` is the position in the list of all of them, `pid` is 1, 2, ... and `node` the camera's position 0, 1, ...
+    """
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def pid(self) -> int: ...
+    @property
+    def node(self) -> int: ...
+    @property
+    def start(self) -> float: ...
+    @property
+    def end(self) -> float: ...
+
+    def place(self, time: float) -> tuple[float, float, float]:
+        """x, y in metres and the heading in radians."""
+        ...
+
+    def doing(self, time: float) -> int:
+        """What the person does: WALK, STAND, CARRY or DANCE."""
+        ...
+
+    def stance(self, look: Look, time: float) -> Stance:
+        """What the body of a person who looks so is asked to do."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +129,28 @@ class Visit:
         still = min(elapsed - arrival, arrival + self.pause - elapsed) / _SETTLE
         still = min(still, 1.0)
         return self.stop, still * still * (3 - 2 * still)
+
+    def place(self, time: float) -> tuple[float, float, float]:
+        """x, y in metres and the heading in radians."""
+        return self.route.place(self.progress(time)[0], self.lane)
+
+    def doing(self, time: float) -> int:
+        """What the person does: who stops somewhere walks before and after."""
+        return self.action if self.pause == 0 or self.progress(time)[1] > 0.5 else WALK
+
+    def stance(self, look: Look, time: float) -> Stance:
+        """What the body of a person who looks so is asked to do."""
+        arc, still = self.progress(time)
+        bag = VALUES["bag"][look.attributes["bag"]]
+        role = {"handbag": "bag", "shopping bag": "bag", "suitcase": "suitcase"}.get(bag)
+        dancing = self.action == DANCE and still > 0
+        return Stance(
+            path=partial(self.route.place, lane=self.lane), arc=arc, still=still,
+            dance=1.1 * (time - self.start) * look.gait.speed + look.seed % 7 if dancing else None,
+            phone=self.phone and still > 0.5 and not dancing, carry=self.action == CARRY,
+            right=role if look.side > 0 else None, left=role if look.side < 0 else None,
+            look=0.45 * np.sin(0.35 * time + look.seed % 11) * np.sin(0.13 * time + self.pid),
+        )  # fmt: skip
 
     def positions(self, times: F64) -> F64:
         """x, y at each of T times, T x 2."""

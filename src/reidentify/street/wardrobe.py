@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -164,4 +165,39 @@ def look(seed: int, person: int) -> Look:
         side=1 if rng.random() < 0.6 else -1,
         gloss=float(rng.random() ** 3) if a["upper_type"] == 1 else 0.0,
         seed=int(rng.integers(1 << 30)),
+    )  # fmt: skip
+
+
+def troupe(seed: int, group: int, people: int) -> list[Look]:
+    """The looks of a group of dancers (0, 1, ...) who are dressed from one small wardrobe.
+
+    There are just enough tops and trousers that no two wear the same of both; nobody carries anything. Nobody of a
+    street looks like one of them by design: their looks are those of numbers above the street's.
+    """
+    lowers = max(2, int(np.sqrt(people)))
+    uppers = -(-people // lowers)
+    number = 10_000 + 1000 * group
+    donors = (look(seed, number + people + k) for k in itertools.count())
+    tops: dict[tuple[int, ...], Look] = {}
+    legs: dict[tuple[int, ...], Look] = {}
+    while len(tops) < uppers or len(legs) < lowers:
+        donor = next(donors)
+        a = donor.attributes
+        if len(tops) < uppers:
+            tops.setdefault((a["upper_colour"], a["pattern"]), donor)
+        if len(legs) < lowers:
+            legs.setdefault((a["lower_colour"], a["lower_type"]), donor)
+    pairs = list(itertools.product(tops.values(), legs.values()))
+    order = stream(seed, 18, group).permutation(len(pairs))
+    return [_dressed(look(seed, number + k), *pairs[order[k]]) for k in range(people)]
+
+
+def _dressed(worn: Look, top: Look, leg: Look) -> Look:
+    """A look with the upper clothes of one other and the lower clothes of another, without a bag."""
+    taken = {name: top.attributes[name] for name in ("upper_type", "upper_colour", "pattern", "sleeve")}
+    taken |= {name: leg.attributes[name] for name in ("lower_type", "lower_colour")}
+    colours = {name: top.colours[name] for name in ("upper", "upper2")} | {"lower": leg.colours["lower"]}
+    return replace(
+        worn, attributes={**worn.attributes, **taken, "bag": 0}, colours={**worn.colours, **colours}, scale=top.scale,
+        turn=top.turn, gloss=top.gloss,
     )  # fmt: skip

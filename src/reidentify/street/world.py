@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +22,9 @@ from reidentify.street.light import light_at
 from reidentify.street.noise import stream
 from reidentify.street.picture import Stage, joints_in, view
 from reidentify.street.scene import Layers, render_layers, sun_in_site
-from reidentify.street.sites import site
-from reidentify.street.traffic import Visit, camera_graph, trips
-from reidentify.street.wardrobe import VALUES, look
+from reidentify.street.sites import Site, site
+from reidentify.street.traffic import Graph, Presence, Visit, camera_graph, trips
+from reidentify.street.wardrobe import VALUES, Look, look
 
 VERSION = 1
 """Rises when the same settings give other pictures."""
@@ -32,6 +34,7 @@ PER_VISIT = 4  # crops of one person's way past one camera
 MIN_HEIGHT = 70  # pixels of the frame: smaller people are left out
 MIN_VISIBLE = 0.4
 _BRIGHTNESS = 0.40
+P = TypeVar("P", bound=Presence)
 
 
 @dataclass(frozen=True)
@@ -106,26 +109,30 @@ class Frame:
     time: float
 
 
-class Street:
-    """A rendered camera network; everything follows from the settings.
+class World(ABC, Generic[P]):
+    """People before cameras; everything follows from the seed.
 
     Args:
-        settings: what it is made from.
-        layers: gives the empty place of a camera (0, 1, ...); by default it is rendered when first asked for.
-        visits: what `trips` gave for the same settings, where that is known already.
+        seed: of everything.
+        duration: seconds on the common clock, in the middle of which day turns to dusk.
+        sites: the place of each camera; `graph` says where these lie.
+        looks: of each person.
+        visits: who stands before which camera when.
+        layers: gives the empty place of a camera (0, 1, ...); None: it is rendered when first asked for.
     """
 
+    settings: Any
+    behind_oneself = 0.0
+    """How visible a joint is that the person's own body alone hides."""
+
     def __init__(
-        self, settings: Settings, layers: Callable[[int], Layers] | None = None, visits: list[Visit] | None = None
-    ) -> None:
-        self.settings, seed = settings, settings.seed
-        self.duration = 60.0 * settings.minutes
-        self.sites = [site(seed, c + 1) for c in range(settings.cameras)]
-        self.graph = camera_graph(seed, settings.cameras)
-        self.looks = [look(seed, p + 1) for p in range(settings.identities)]
-        self.visits = visits or trips(seed, self.sites, self.graph, self.looks, self.duration)
-        self._by_node = [[v for v in self.visits if v.node == n] for n in range(settings.cameras)]
-        self.layers = lru_cache(maxsize=8)(layers or (lambda node: render_layers(seed, self.sites[node])))
+        self, seed: int, duration: float, sites: list[Site], graph: Graph, looks: list[Look], visits: list[P],
+        layers: Callable[[int], Layers] | None,
+    ) -> None:  # fmt: skip
+        self.seed, self.duration = seed, duration
+        self.sites, self.graph, self.looks, self.visits = sites, graph, looks, visits
+        self._by_node = [[v for v in visits if v.node == n] for n in range(len(sites))]
+        self.layers = lru_cache(maxsize=8)(layers or (lambda node: render_layers(seed, sites[node])))
         self.person = lru_cache(maxsize=512)(self._person)
         self.static = lru_cache(maxsize=8)(self._static)
 
@@ -138,12 +145,24 @@ class Street:
         mesh = self.sites[node].mesh
         return Caster(mesh.vertices, mesh.faces)
 
-    def actors(self, node: int, time: float, region: NDArray[np.float64], me: Visit | None = None) -> list[Actor]:
+    @abstractmethod
+    def shots(self, visits: list[P]) -> Iterator[tuple[P, int, Crop]]:
+        """The crops of some visits with their frame numbers."""
+
+    def actor(self, visit: P, time: float) -> Actor:
+        """The person of a visit, posed at `time`."""
+        return actor(self.person(visit.pid), visit, time, self.sites[visit.node].camera)
+
+    def span(self, node: int) -> tuple[int, int]:
+        """First frame number of a camera's recording, and the one after its last."""
+        return 0, int(self.duration * FPS)
+
+    def actors(self, node: int, time: float, region: NDArray[np.float64], me: P | None = None) -> list[Actor]:
         """Everybody who shows in a region of a camera's frame at `time`, or casts a shadow into it; not `me`."""
         camera, found = self.sites[node].camera, []
         for v in self._by_node[node]:
             if v.start <= time <= v.end and v is not me:
-                x, y, _ = v.route.place(v.progress(time)[0], v.lane)
+                x, y, _ = v.place(time)
                 tall = 1.05 * self.looks[v.pid - 1].height
                 ends, depth = camera.project([[x, y, 0], [x, y, tall]])
                 half = 0.55 * (ends[0, 1] - ends[1, 1])
@@ -151,7 +170,7 @@ class Street:
                     [ends[:, 0].min() - half, ends[1, 1], ends[:, 0].max() + half, ends[0, 1] + 0.1 * half]
                 )
                 if depth.min() > 1.0 and _reaches(rough, region):
-                    found.append(actor(self.person(v.pid), v, time, camera))
+                    found.append(self.actor(v, time))
         return found
 
     def calibration(self, node: int) -> dict[str, list[list[float]] | list[float]]:
@@ -161,35 +180,11 @@ class Street:
         shift = camera.t - rotation @ np.append(self.graph.places[node], 0.0)
         return {"K": camera.K.tolist(), "R": rotation.tolist(), "t": shift.tolist()}
 
-    def candidates(self, visit: Visit) -> list[int]:
-        """Frame numbers at which the person of a visit stands wholly within the picture, large enough to be cut out."""
-        camera, height = self.sites[visit.node].camera, self.looks[visit.pid - 1].height
-        first, last = int(np.ceil(visit.start * FPS)), int(visit.end * FPS)
-        numbers = np.arange(first, last + 1, 4)
-        places = visit.positions(numbers / FPS)
-        feet, depth = camera.project(np.c_[places, np.zeros(len(places))])
-        head, _ = camera.project(np.c_[places, np.full(len(places), height)])
-        tall = feet[:, 1] - head[:, 1]
-        inside = (feet[:, 0] > 0.35 * tall) & (feet[:, 0] < WIDTH - 0.35 * tall)
-        inside &= (head[:, 1] > 0.1 * tall) & (feet[:, 1] < HEIGHT - 0.12 * tall)
-        return numbers[inside & (depth > 2) & (tall > MIN_HEIGHT)].tolist()
-
-    def crops(self, visit: Visit) -> list[tuple[int, Crop]]:
-        """Up to `PER_VISIT` crops of a visit with their frame numbers, spread over the time it can be seen."""
-        numbers = self.candidates(visit)
-        if not numbers:
-            return []
-        rng = stream(self.settings.seed, 10, visit.number)
-        places = (np.arange(PER_VISIT) + rng.uniform(0.1, 0.9, PER_VISIT)) / PER_VISIT * len(numbers)
-        chosen = sorted({numbers[int(k)] for k in places})
-        found = ((number, self.crop(visit, number)) for number in chosen)
-        return [(number, crop) for number, crop in found if crop is not None]
-
-    def crop(self, visit: Visit, number: int) -> Crop | None:
+    def crop(self, visit: P, number: int) -> Crop | None:
         """The person of a visit at frame `number`; None if the frame cuts them off or too much hides them."""
-        node, time, seed = visit.node, number / FPS, self.settings.seed
+        node, time, seed = visit.node, number / FPS, self.seed
         camera = self.sites[node].camera
-        me = actor(self.person(visit.pid), visit, time, camera)
+        me = self.actor(visit, time)
         rng = stream(seed, 11, visit.number, number)
         box = _detected(me.box, rng)
         if box[0] < 0 or box[1] < 0 or box[2] > WIDTH or box[3] > HEIGHT:
@@ -209,14 +204,14 @@ class Street:
             size = (CROP_WIDTH, CROP_HEIGHT)
             pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
             mask = np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.BILINEAR))
-        joints, shown = joints_in(me, near[1:], stage)
+        joints, shown = joints_in(me, near[1:], stage, self.behind_oneself)
         joints = (joints - box[:2]) / (box[2:] - box[:2]) * [CROP_WIDTH, CROP_HEIGHT]
         shown *= ((joints >= 0) & (joints < [CROP_WIDTH, CROP_HEIGHT])).all(axis=1)
         way = camera.centre[:2] - me.pose.origins[sk.PELVIS, :2]
         side = np.arctan2(way[1], way[0]) - (me.heading + np.pi / 2)  # anticlockwise: towards the person's left
         attributes = {
             "angle": int(np.round(side / (np.pi / 4))) % 8,
-            "action": visit.action if visit.pause == 0 or visit.progress(time)[1] > 0.5 else 0,
+            "action": visit.doing(time),
             "occlusion": int(np.digitize(1 - visible, (0.10, 0.35))),
             "light": int(stage.light.dark > 0.5),
             "visible": round(100 * visible),
@@ -226,14 +221,14 @@ class Street:
 
     def stage(self, node: int, time: float) -> Stage:
         """A camera and its place at `time`, without the people."""
-        seed, here = self.settings.seed, self.sites[node]
+        seed, here = self.seed, self.sites[node]
         light = light_at(seed, time, self.duration)
         return Stage(here.camera, self.layers(node), self.static(node), sun_in_site(seed, node + 1), here.lamps, light)
 
     def _exposure(self, node: int, time: float) -> tuple[float, NDArray[np.floating]]:
         """Gain and white balance that the camera has settled on; they wander a little."""
-        rng = stream(self.settings.seed, 12, node, int(time / 8))
-        light = light_at(self.settings.seed, time, self.duration)
+        rng = stream(self.seed, 12, node, int(time / 8))
+        light = light_at(self.seed, time, self.duration)
         gain = _BRIGHTNESS / self.layers(node).mean(light) ** 0.85 * np.exp(rng.normal(0, 0.07))
         lamp = np.array([1.0, 0.76, 0.48]) ** (-0.6 * light.dark)
         return float(gain), lamp / lamp.mean() * np.exp(rng.normal(0, 0.025, 3))
@@ -242,7 +237,7 @@ class Street:
         """A camera's full picture at `time` seconds, with everybody in it."""
         if not 0 <= time <= self.duration:
             raise InputError(f"street: the time must lie between 0 and {self.duration:g} seconds, got {time:g}")
-        rng, stage = stream(self.settings.seed, 13, node, round(time * 1000)), self.stage(node, time)
+        rng, stage = stream(self.seed, 13, node, round(time * 1000)), self.stage(node, time)
         whole = np.array([0.0, 0.0, WIDTH, HEIGHT])
         everybody = [a for a in self.actors(node, time, whole) if _in_frame(a.box)]
         seen = view(everybody, stage, whole, (HEIGHT, WIDTH), rng)
@@ -251,7 +246,7 @@ class Street:
         pixels = develop(seen.radiance, stage.camera.sensor, *exposure, stage.light.dark, 1.0, rng)
         boxes, points = [], []
         for a in (everybody[k] for k in shows):
-            joints, shown = joints_in(a, [b for b in everybody if b is not a], stage)
+            joints, shown = joints_in(a, [b for b in everybody if b is not a], stage, self.behind_oneself)
             shown *= ((joints >= 0) & (joints < [WIDTH, HEIGHT])).all(axis=1)
             points.append(np.c_[joints, shown])
             margin = 0.03 * (a.box[3] - a.box[1])
@@ -269,6 +264,54 @@ class Street:
     def attributes(self, pid: int) -> dict[str, int]:
         """Attributes of an identity, as in `wardrobe.VALUES`."""
         return {name: self.looks[pid - 1].attributes[name] for name in VALUES}
+
+
+class Street(World[Visit]):
+    """A rendered camera network; everything follows from the settings.
+
+    Args:
+        settings: what it is made from.
+        layers: as in `World`.
+        visits: what `trips` gave for the same settings, where that is known already.
+    """
+
+    def __init__(
+        self, settings: Settings, layers: Callable[[int], Layers] | None = None, visits: list[Visit] | None = None
+    ) -> None:
+        self.settings, seed, duration = settings, settings.seed, 60.0 * settings.minutes
+        sites = [site(seed, c + 1) for c in range(settings.cameras)]
+        graph = camera_graph(seed, settings.cameras)
+        looks = [look(seed, p + 1) for p in range(settings.identities)]
+        visits = visits or trips(seed, sites, graph, looks, duration)
+        super().__init__(seed, duration, sites, graph, looks, visits, layers)
+
+    def candidates(self, visit: Visit) -> list[int]:
+        """Frame numbers at which the person of a visit stands wholly within the picture, large enough to be cut out."""
+        camera, height = self.sites[visit.node].camera, self.looks[visit.pid - 1].height
+        first, last = int(np.ceil(visit.start * FPS)), int(visit.end * FPS)
+        numbers = np.arange(first, last + 1, 4)
+        places = visit.positions(numbers / FPS)
+        feet, depth = camera.project(np.c_[places, np.zeros(len(places))])
+        head, _ = camera.project(np.c_[places, np.full(len(places), height)])
+        tall = feet[:, 1] - head[:, 1]
+        inside = (feet[:, 0] > 0.35 * tall) & (feet[:, 0] < WIDTH - 0.35 * tall)
+        inside &= (head[:, 1] > 0.1 * tall) & (feet[:, 1] < HEIGHT - 0.12 * tall)
+        return numbers[inside & (depth > 2) & (tall > MIN_HEIGHT)].tolist()
+
+    def crops(self, visit: Visit) -> list[tuple[int, Crop]]:
+        """Up to `PER_VISIT` crops of a visit with their frame numbers, spread over the time it can be seen."""
+        numbers = self.candidates(visit)
+        if not numbers:
+            return []
+        rng = stream(self.seed, 10, visit.number)
+        places = (np.arange(PER_VISIT) + rng.uniform(0.1, 0.9, PER_VISIT)) / PER_VISIT * len(numbers)
+        chosen = sorted({numbers[int(k)] for k in places})
+        found = ((number, self.crop(visit, number)) for number in chosen)
+        return [(number, crop) for number, crop in found if crop is not None]
+
+    def shots(self, visits: list[Visit]) -> Iterator[tuple[Visit, int, Crop]]:
+        """The crops of some visits with their frame numbers."""
+        return ((visit, number, crop) for visit in visits for number, crop in self.crops(visit))
 
 
 def _detected(tight: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
@@ -303,7 +346,7 @@ def _in_frame(box: NDArray[np.float64]) -> bool:
     return bool(box[0] < WIDTH and box[1] < HEIGHT and box[2] > 0 and box[3] > 0)
 
 
-def frame(street: Street, camid: int, time: float) -> Frame:
+def frame(street: World[Any], camid: int, time: float) -> Frame:
     """The picture that camera `camid` (1, 2, ...) takes of a street at `time` seconds, with the truth about it.
 
     Raises:

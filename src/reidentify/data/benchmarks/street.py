@@ -11,6 +11,7 @@ import numpy as np
 from reidentify.data.benchmark import Benchmark, Facts
 from reidentify.data.benchmarks import layout
 from reidentify.errors import InputError
+from reidentify.ranking.protocol import MARKET1501, Protocol
 from reidentify.values import Attribute, Sightings
 
 FORMAT = 1
@@ -37,25 +38,45 @@ def read(root: Path, variant: str | None, split: int) -> Benchmark:
     """Read the street under `root / "street"`, or at `root` itself; variant `tracklets` reads its tracklets.
 
     Raises:
-        InputError: no whole street is there, or one of another layout.
+        InputError: as `read_rendered`.
     """
-    layout.check_split(split, FACTS)
-    home = layout.locate(root, FACTS, ["street.json"])
+    if variant is None:
+        return read_rendered(root, FACTS, split)
+    return read_rendered(root, VARIANTS[variant], split, variant)
+
+
+def read_rendered(
+    root: Path,
+    facts: Facts,
+    split: int,
+    table: str = "sightings",
+    protocol: Protocol = MARKET1501,
+    dance: bool = False,
+) -> Benchmark:
+    """Read a table of a rendered folder: a street, or the dance stage.
+
+    Raises:
+        InputError: no whole folder is there, or one of another layout, or a stage where a street was asked for.
+    """
+    layout.check_split(split, facts)
+    home = layout.locate(root, facts, ["street.json"])
     try:
         content = json.loads((home / "street.json").read_text())
         found = content["format"]
         named = dict(content["attributes"]) if found == FORMAT else {}
+        dances = content.get("kind") == "dance"
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{home / 'street.json'}: not the description of a rendered street") from None
     if found != FORMAT:
         raise InputError(
             f"{home}: has layout {found} where {FORMAT} is understood; render anew: reidentify street --out DIR"
         )
-    name = "sightings" if variant is None else "tracklets"
-    rows = Sightings.load(home / f"{name}.parquet")
+    if dances != dance:
+        holds, name = ("a dance stage", "street-dance") if dances else ("a street without a stage", "street")
+        raise InputError(f"{home}: holds {holds}; ask for it as {name}, or give another folder")
+    rows = Sightings.load(home / f"{table}.parquet")
     if rows.files is None or rows.masks is None:
-        raise InputError(f"{home / name}.parquet: expected the columns files and masks")
+        raise InputError(f"{home / table}.parquet: expected the columns files and masks")
     files, masks = (np.array([str(home / f) for f in column], object) for column in (rows.files, rows.masks))
-    facts = FACTS if variant is None else VARIANTS[variant]
     schema = tuple(Attribute(k, tuple(values), identity=k not in OF_SIGHTINGS) for k, values in named.items())
-    return Benchmark("street", rows.replace(files=files, masks=masks), facts=facts, schema=schema)
+    return Benchmark("street", rows.replace(files=files, masks=masks), protocol, facts, schema)
