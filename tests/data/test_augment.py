@@ -138,3 +138,26 @@ def test_a_joint_is_in_the_image_as_far_as_its_pixels_reach() -> None:
     assert 0 < expected.sum() < 64
     assert torch.equal(out[:, 0, 0, 2] == 1, expected)
     assert (moved == 0).all(1).any()
+
+
+def test_erasing_covers_exactly_the_box_that_was_drawn() -> None:
+    """ST-ReIDNet's eraser pastes its patch at a place that is the patch's size; here it is where it was drawn.
+
+    The draws are made again: which images, then ten tries of area, aspect, row and column each, the first that fits.
+    """
+    given, mean = batch(32, height=64, width=32), torch.tensor([0.485, 0.456, 0.406])
+    out = Augment(**NOTHING | {"erase": 0.75, "erase_area": (0.02, 0.2)})(given, seeded(5), mean).pixels[:, 0]
+    generator = seeded(5)
+    which = torch.rand(32, 1, generator=generator)[:, 0] < 0.75
+    tries = torch.rand(32, 1, 10, 4, generator=generator)[:, 0]
+    expected = given.pixels[:, 0] / 255
+    for i in torch.nonzero(which)[:, 0].tolist():
+        for area, aspect, y, x in tries[i]:
+            pixels, ratio = (0.02 + 0.18 * area) * 64 * 32, 0.3 + (1 / 0.3 - 0.3) * aspect
+            h, w = int((pixels * ratio).sqrt().round()), int((pixels / ratio).sqrt().round())
+            if h < 64 and w < 32:
+                top, left = int(y * (64 - h)), int(x * (32 - w))
+                expected[i, :, top : top + h, left : left + w] = mean[:, None, None]
+                break
+    torch.testing.assert_close(out, expected)
+    assert 16 < which.sum() < 32

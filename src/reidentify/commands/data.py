@@ -95,6 +95,23 @@ def import_(source: str, out: str, fraction: float = 0.5, seed: int = 0, check: 
     print(import_data(source, out, fraction, seed, check))
 
 
+def dancereid(source: str, frames: str, boxes: str, out: str) -> None:
+    """Build DanceReID from its annotation, the frames of its videos and its files of boxes and poses.
+
+    Example: reidentify data dancereid annotation.json --frames frames --boxes npy --out DanceReID
+
+    Args:
+        source: annotation.json of github.com/azuxmioy/DanceReID.
+        frames: a folder with a folder for each video, named by its id, with images numbered from 0, as ffmpeg -i VIDEO
+            -start_number 0 frames/ID/%06d.png writes them; videos that are not there are left out and named.
+        boxes: the folder of the .npy files with boxes and poses; they are read so that nothing in them is run.
+        out: a folder without a data set.
+    """
+    from reidentify.data.benchmarks.dancereid_build import build
+
+    print(build(source, frames, boxes, out))
+
+
 def street(
     out: str, identities: int = 20, cameras: int = 6, minutes: float = 2.0, seed: int = 0, video: bool = True
 ) -> None:
@@ -113,3 +130,21 @@ def street(
     from reidentify.street import render
 
     print(render(out, identities=identities, cameras=cameras, minutes=minutes, seed=seed, video=video))
+
+
+def stage(out: str, videos: int = 18, dancers: int = 5, seconds: int = 60, seed: int = 0, video: bool = False) -> None:
+    """Render a dance stage: groups of dancers who change places before one camera each, with complete ground truth.
+
+    Example: reidentify stage --out own/street-dance --videos 6 --dancers 5 --seconds 60
+
+    Args:
+        out: a new folder for crops, tracklets and tables; `--data street-dance --root own` then reads it.
+        videos: number of videos, 3 to 99, each of other people before a camera of its own.
+        dancers: people in each video, 2 to 9.
+        seconds: length of each video, 10 to 600.
+        seed: the same seed renders the same bytes.
+        video: also write an MP4 video per camera, which takes about two minutes per camera and minute on one core.
+    """
+    from reidentify.street import render_dance
+
+    print(render_dance(out, videos=videos, dancers=dancers, seconds=seconds, seed=seed, video=video))

@@ -37,7 +37,9 @@ READERS = {
     "dukemtmcvidreid": "reidentify.data.benchmarks.dukemtmcvidreid",
     "ilids-vid": "reidentify.data.benchmarks.ilids_vid",
     "lsvid": "reidentify.data.benchmarks.lsvid",
+    "dancereid": "reidentify.data.benchmarks.dancereid",
     "street": "reidentify.data.benchmarks.street",
+    "street-dance": "reidentify.data.benchmarks.street_dance",
 }
 """The module of each data set, imported when first asked for."""
 
