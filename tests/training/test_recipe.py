@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from pathlib import Path
 
 import pytest
 
@@ -76,6 +77,9 @@ def test_mistakes_are_named_in_one_line(change: str, message: str) -> None:
         ("input.holdout", "from 0 to below 1", "0", "1.5"),
         ("model.embedding_dim", "of at least 1", "1 null", "0"),
         ("model.region_cells", "that is even and at least 4", "4 12", "2 5 0"),
+        ("sampler.anchors", "of at least 1", "1", "0"),
+        ("sampler.gap", "above 0", "0.1", "0 .nan"),
+        ("sampler.inter_rate", "from 0 to 1", "0 1", "-0.1 1.5"),
         ("run.seed", "from 0 to 2**32 - 1", "0 4294967295", "-1 4294967296"),
     ],
 )
@@ -118,3 +122,19 @@ def test_every_key_has_a_place() -> None:
 def test_layers_are_chosen_of_embedding_networks_alone(name: str) -> None:
     with pytest.raises(RecipeError, match=r"optimiser\.train: only the layers of an embedding network can be chosen"):
         read_recipe(name, ["optimiser.train=[fusion]"])
+
+
+def test_the_options_of_st_reidnets_baseline_are_settings() -> None:
+    """What the table of docs/generation.md calls a setting is one; and the recipe holds those of the published run."""
+    page = (Path(__file__).parents[2] / "docs" / "generation.md").read_text()
+    table = page.partition("## The baseline's options\n")[2]
+    changes = [re.findall(r"\b\w+\.\w+=[^ `]+", line.split("|")[2]) for line in table.splitlines() if line[:1] == "|"]
+    assert sum(map(len, changes)) > 30
+    for of_option in changes:
+        read_recipe("st-reidnet-baseline", of_option)
+    recipe = read_recipe("st-reidnet-baseline")
+    assert isinstance(recipe, Recipe)
+    assert (recipe.sampler.kind, recipe.sampler.anchors, recipe.input.holdout) == ("instances", 128, 0)
+    assert (recipe.model.neck, recipe.model.neck_feature, recipe.model.last_stride) == ("bnneck", "after", 1)
+    assert (recipe.loss.triplet_kind, recipe.loss.label_smoothing) == ("soft", 0.1)
+    assert recipe.optimiser.milestones == [40, 80]  # --epochs 100 --step-size 40

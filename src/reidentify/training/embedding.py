@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 import reidentify
-from reidentify import files, zoo
+from reidentify import files
 from reidentify.attributes import scores as attribute_scores
 from reidentify.calibrate import calibrate
 from reidentify.data.benchmark import Benchmark
@@ -46,7 +46,7 @@ from reidentify.training.objective import Objective
 from reidentify.training.recipe import Recipe
 from reidentify.training.session import Session, working_device
 from reidentify.training.spacetime import fuse, learn, report
-from reidentify.training.start import initial_state, licence
+from reidentify.training.start import initial_state, licence, require_fetchable
 from reidentify.training.validation import Validation
 from reidentify.values import Attribute, Embeddings
 
@@ -73,7 +73,7 @@ def prepare(recipe: Recipe, benchmark: Benchmark, progress: bool) -> Prepared:
     if not len(rows):
         raise InputError(f"{benchmark.name} has no training rows")
     schema = _schema(recipe, benchmark)
-    for test in _tests(held, benchmark):
+    for test in tests_of(held, benchmark):
         match_sightings(test.query, test.gallery, test.protocol).require()
     statistics = learn(recipe.spacetime, rows, held is not None) if recipe.spacetime.fit else None
     size, interpolation = (recipe.input.height, recipe.input.width), recipe.input.interpolation
@@ -110,11 +110,7 @@ def train(recipe: Recipe, benchmark: Benchmark, out: str | os.PathLike[str], pro
 
 def _network(recipe: Recipe, data: Rows, benchmark: Benchmark) -> tuple[nn.Module, Preprocessing]:
     model, init = recipe.model, recipe.model.init
-    if "osnet" in (model.architecture, model.backbone) and init == "imagenet":
-        raise InputError(
-            "model.init: there are no ImageNet weights of OSNet to fetch; use random, the name of shipped weights"
-            f" ({', '.join(zoo.names())}), or the path of a torchreid checkpoint"
-        )
+    require_fetchable(model)
     # A classifier that nothing trains would only be waited for.
     classes = len(data.identities) if recipe.loss.cross_entropy else 0
     network = build(model, classes, len(data.cameras), init == "imagenet", data.schema)
@@ -134,13 +130,12 @@ def _network(recipe: Recipe, data: Rows, benchmark: Benchmark) -> tuple[nn.Modul
 
 
 def _finish(session: Session, benchmark: Benchmark, ready: Prepared, progress: bool) -> None:
-    """Score the network once on held-out identities and on the test split, calibrate it, and write weights and card."""
-    folder, recipe, data, held = session.folder, ready.module.recipe, ready.loader.rows, ready.held
-    network, statistics = ready.module.network, ready.statistics
+    """Describe the network in a card, and `finish`."""
+    recipe, data, network = ready.module.recipe, ready.loader.rows, ready.module.network
     start = recipe.model.init if recipe.model.init in ("imagenet", "random") else f"weights {recipe.model.init}"
     rows = "images" if data.is_images else "tracklets"
     card = Card(
-        name=folder.name,
+        name=session.folder.name,
         architecture=dataclasses.asdict(recipe.model),
         preprocessing=ready.module.preprocessing,
         embedding_dim=int(network.embedding_dim),  # type: ignore[arg-type]
@@ -155,17 +150,43 @@ def _finish(session: Session, benchmark: Benchmark, ready: Prepared, progress: b
         attributes=[dataclasses.asdict(a) | {"values": list(a.values)} for a in data.schema],
         version=reidentify.__version__,
     )
+    finish(session, benchmark, ready.held, network, card, progress, ready.statistics)
+
+
+def finish(
+    session: Session,
+    benchmark: Benchmark,
+    held: Benchmark | None,
+    network: nn.Module,
+    card: Card,
+    progress: bool,
+    statistics: SpaceTime | None = None,
+) -> None:
+    """Score a network once on held-out identities and on the test split, calibrate it, and write weights and card.
+
+    Args:
+        session: of the training.
+        benchmark: its data.
+        held: the held-out identities, if there are.
+        network: to be scored.
+        card: lacks only the scores and the calibration.
+        progress: show progress bars.
+        statistics: of space and time, if they were learned.
+    """
+    folder = session.folder
     network = network.eval().to(session.device)
     model = Model.of_network(network, card, session.device)
 
     scores: list[dict[str, Any]] = []
-    read = {test: read_sides(model, test, progress=progress) for test in _tests(held, benchmark)}
+    read = {test: read_sides(model, test, progress=progress) for test in tests_of(held, benchmark)}
     seen = _all_rows(held, *read[held][:2]) if held in read else None
     calibration = _calibrated(folder, model, seen, benchmark.name, progress)
     fusion = None
     if statistics is not None:
+        assert isinstance(session.recipe, Recipe)  # no other kind learns them
+        settings = session.recipe.spacetime
         own_clocks = benchmark.facts is not None and benchmark.facts.own_clocks
-        fusion, clocks = fuse(recipe.spacetime, statistics, seen, folder, own_clocks)
+        fusion, clocks = fuse(settings, statistics, seen, folder, own_clocks)
         if progress:
             print(report(clocks))
         _show(folder)
@@ -173,7 +194,7 @@ def _finish(session: Session, benchmark: Benchmark, ready: Prepared, progress: b
         result = reidentify.evaluate(query, gallery, test.protocol)
         scores.append({"data": test.name, **result.summary()})
         if told:
-            found = attribute_scores(told, test.test.attributes, data.schema)
+            found = attribute_scores(told, test.test.attributes, card.schema)
             scores[-1]["attributes"] = found.to_dict()
             if test is benchmark:
                 files.write(folder / "attributes.json", json.dumps(found.to_dict(), indent=2) + "\n")
@@ -183,7 +204,7 @@ def _finish(session: Session, benchmark: Benchmark, ready: Prepared, progress: b
         if fusion is not None:
             joint = reidentify.evaluate(query, gallery, test.protocol, spacetime=fusion)
             joint.save(folder / "with-spacetime")
-            scores.append({"data": test.name, "spacetime": recipe.spacetime.fusion, **joint.summary()})
+            scores.append({"data": test.name, "spacetime": settings.fusion, **joint.summary()})
     card = dataclasses.replace(card, scores=scores, calibration=calibration)
     save_weights(without_classifier(network.state_dict()), card, session.weights)
 
@@ -215,7 +236,7 @@ def _all_rows(held: Benchmark, query: Embeddings, gallery: Embeddings) -> Embedd
     return gallery if held.protocol.queries_in_gallery else Embeddings.concat([query, gallery])
 
 
-def _tests(held: Benchmark | None, benchmark: Benchmark) -> list[Benchmark]:
+def tests_of(held: Benchmark | None, benchmark: Benchmark) -> list[Benchmark]:
     """What a network is scored on: the held-out identities, and the test split, as far as there are."""
     return [test for test in (held, benchmark) if test is not None and len(test.query) and len(test.gallery)]
 

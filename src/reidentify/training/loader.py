@@ -9,15 +9,19 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
+from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from reidentify.batch import Batch
 from reidentify.data.benchmark import camera_indices
 from reidentify.data.clips import dense, sample
+from reidentify.data.console import say
 from reidentify.data.pixels import DecodedOnTheFly, Pixels
 from reidentify.data.samplers import BatchSampler, PKSampler, ShuffleSampler
+from reidentify.data.samplers_generation import InstanceSampler, SpaceTimeSampler, TargetPairSampler, place_and_time
 from reidentify.errors import ImageError
-from reidentify.training.recipe import Recipe
+from reidentify.training.generation.settings import GenerationSamplerSettings
+from reidentify.training.recipe import GenerationRecipe, Recipe
 from reidentify.training.settings import ClipSettings
 from reidentify.training.validation import Validation
 from reidentify.values import Attribute, Sightings
@@ -42,7 +46,7 @@ class Rows(Dataset["Batch | ImageError"]):
     def __init__(
         self, sightings: Sightings, pixels: Pixels, clip: ClipSettings, schema: Sequence[Attribute] = ()
     ) -> None:
-        self.pixels, self.clip, self.schema = pixels, clip, tuple(schema)
+        self.sightings, self.pixels, self.clip, self.schema = sightings, pixels, clip, tuple(schema)
         self.keypoints: NDArray[np.float32] | None = None
         self.identities, self.labels = np.unique(sightings.pids, return_inverse=True)
         self.offsets, self.is_images = sightings.offsets, sightings.is_images
@@ -157,9 +161,15 @@ class Loader(pl.LightningDataModule):
         validation: what is validated on, if anything.
     """
 
-    def __init__(self, rows: Rows, recipe: Recipe, validation: Validation | None = None) -> None:
+    def __init__(self, rows: Rows, recipe: Recipe | GenerationRecipe, validation: Validation | None = None) -> None:
         super().__init__()
         self.rows, self.recipe, self.validation = rows, recipe, validation
+        drawn = sampler(rows, recipe)  # what the rows do not allow is said before the training starts
+        if isinstance(drawn, SpaceTimeSampler):
+            rank_zero_only(say)(
+                "sampler.kind=space-time: place and time allow a positive for {:.1%} and a negative for {:.1%} of the"
+                " rows; the others take any".format(*drawn.possible)
+            )
 
     def train_dataloader(self) -> DataLoader[Batch | ImageError]:
         """Batches of this process, the same at every resume of the same epoch."""
@@ -193,11 +203,18 @@ class Loader(pl.LightningDataModule):
         return DataLoader(rows, batch_size=max(1, 64 // v.clip), collate_fn=_whole)
 
 
-def sampler(rows: Rows, recipe: Recipe, rank: int = 0, world_size: int = 1) -> BatchSampler:
+def sampler(rows: Rows, recipe: Recipe | GenerationRecipe, rank: int = 0, world_size: int = 1) -> BatchSampler:
     """The batch sampler that the recipe asks for."""
     s, seed = recipe.sampler, recipe.run.seed
+    if isinstance(s, GenerationSamplerSettings) and s.kind == "pairs":
+        return TargetPairSampler(rows.labels, s.anchors, s.negatives, seed, rank, world_size)
     if s.kind == "shuffle":
         return ShuffleSampler(len(rows), s.identities * s.instances, seed, rank, world_size)
+    if s.kind == "instances":
+        return InstanceSampler(rows.labels, s.anchors, seed, rank, world_size)
+    if s.kind == "space-time":
+        videos, times = place_and_time(rows.sightings)
+        return SpaceTimeSampler(rows.labels, videos, times, s.anchors, s.inter_rate, s.gap, seed, rank, world_size)
     return PKSampler(
         rows.labels,
         s.identities,

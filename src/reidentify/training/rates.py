@@ -15,7 +15,7 @@ from reidentify.data.console import console
 from reidentify.errors import InputError, RecipeError
 from reidentify.training import embedding
 from reidentify.training.pairs import run as pairs
-from reidentify.training.recipe import AnyRecipe, PairRecipe, PoseRecipe
+from reidentify.training.recipe import AnyRecipe, GenerationRecipe, PairRecipe, PoseRecipe
 from reidentify.training.session import quiet
 
 _BETA = 0.98
@@ -65,8 +65,10 @@ def find_rate(
     """
     if not 0 < lowest < highest or steps < 20:
         raise InputError(f"rates must rise from above 0, over at least 20 steps; got {lowest} to {highest} in {steps}")
-    if isinstance(recipe, PoseRecipe):
-        raise RecipeError("the range test is of embedding and of pairwise networks, not of recipes of kind pose")
+    if isinstance(recipe, (PoseRecipe, GenerationRecipe)):
+        raise RecipeError(
+            f"the range test is of embedding and of pairwise networks, not of recipes of kind {recipe.kind}"
+        )
     pl.seed_everything(recipe.run.seed, workers=True, verbose=False)
     ready: embedding.Prepared | pairs.Prepared
     if isinstance(recipe, PairRecipe):

@@ -21,9 +21,16 @@ from reidentify.data.affine import Affine
 from reidentify.data.augment import Augment
 from reidentify.errors import RecipeError
 from reidentify.hints import fits, words
+from reidentify.joints import MARKET14
 from reidentify.models.catalogue import ModelSettings
+from reidentify.models.generation.settings import DiscriminatorSettings, GeneratorSettings
 from reidentify.models.pairs.settings import PairSettings
 from reidentify.models.pose_settings import PoseSettings
+from reidentify.training.generation.settings import (
+    GenerationLossSettings,
+    GenerationRates,
+    GenerationSamplerSettings,
+)
 from reidentify.training.settings import (
     ClipSettings,
     InputSettings,
@@ -43,7 +50,8 @@ _RANGES: list[tuple[str, Callable[[float], bool], str]] = [
     (
         "above 0",
         lambda v: 0 < v < math.inf,
-        "optimiser.lr optimiser.gamma model.width spacetime.bin_width spacetime.sigma loss.sigma pairs.mining_margin",
+        "optimiser.lr optimiser.gamma model.width spacetime.bin_width spacetime.sigma loss.sigma pairs.mining_margin"
+        " sampler.gap",
     ),
     (
         "of at least 1",
@@ -51,7 +59,8 @@ _RANGES: list[tuple[str, Callable[[float], bool], str]] = [
         "model.embedding_dim model.parts input.height input.width clip.length clip.test_frames"
         " sampler.identities sampler.instances optimiser.epochs optimiser.milestones spacetime.bins run.nodes"
         " sampler.batch model.channels run.evaluate_every run.checkpoint_every pairs.negatives pairs.per_epoch"
-        " pairs.batch pairs.mine_after pairs.mine_every pairs.mine_nearest pairs.mine_candidates pairs.test",
+        " pairs.batch pairs.mine_after pairs.mine_every pairs.mine_nearest pairs.mine_candidates pairs.test"
+        " sampler.anchors",
     ),
     (
         "of at least 0",
@@ -65,14 +74,30 @@ _RANGES: list[tuple[str, Callable[[float], bool], str]] = [
         "from 0 to 1",
         lambda v: 0 <= v <= 1,
         "augment.flip augment.erase augment.erase_area augment.patch augment.brightness augment.contrast"
-        " augment.saturation optimiser.final_lr optimiser.warmup_start pairs.mined_share",
+        " augment.saturation optimiser.final_lr optimiser.warmup_start pairs.mined_share sampler.inter_rate",
     ),
     (
         "from 0 to below 1",
         lambda v: 0 <= v < 1,
-        "input.holdout loss.label_smoothing optimiser.momentum optimiser.ema",
+        "input.holdout loss.label_smoothing optimiser.momentum optimiser.ema optimiser.beta generator.dropout",
     ),
     ("above 0 and at most 1", lambda v: 0 < v <= 1, "augment.erase_aspect"),
+    (
+        "above 0",
+        lambda v: 0 < v < math.inf,
+        "loss.reconstruction loss.image loss.pose rates.generator rates.image rates.pose generator.sigma",
+    ),
+    (
+        "of at least 1",
+        lambda v: 1 <= v < math.inf,
+        "generator.channels generator.pose_features discriminators.channels",
+    ),
+    (
+        "of at least 0",
+        lambda v: 0 <= v < math.inf,
+        "loss.same_pose loss.verification rates.weight_decay generator.noise sampler.negatives",
+    ),
+    ("from 0 to 1", lambda v: 0 <= v <= 1, "loss.swap loss.smooth_real loss.smooth_fake loss.flip_labels"),
     ("that is even and at least 4", lambda v: 4 <= v < math.inf and v % 2 == 0, "model.region_cells"),
     ("from 0 to 2**32 - 1", lambda v: 0 <= v < 2**32, "run.seed"),
 ]
@@ -172,8 +197,64 @@ class PoseRecipe(Common):
     loss: PoseLossSettings = field(default_factory=PoseLossSettings)
 
 
-AnyRecipe: TypeAlias = Recipe | PairRecipe | PoseRecipe
-KINDS: dict[str, type[AnyRecipe]] = {"embedding": Recipe, "pairs": PairRecipe, "pose": PoseRecipe}
+@dataclass(frozen=True)
+class GenerationRecipe(Common):
+    """A training of an embedding network by pose-guided generation: a generator must redraw people from its features.
+
+    Args:
+        kind: what is trained.
+        method: "fd-gan" (pairs of images, redrawn as one target) or "st-reidnet" (triplets in each other's poses).
+        stage: "all" learn; the "generator" and the discriminators alone, the encoder being frozen; or "joint": all
+            learn, and the batch norms of the encoder keep their statistics.
+        model: the encoder, of architecture baseline.
+        generator: what draws.
+        discriminators: what judges it. The batch norms of the image discriminator keep their statistics, so that it had
+            better start from trained weights ("imagenet" or "encoder").
+        sampler: what makes up a batch.
+        loss: the sums that are minimised.
+        rates: how generator and discriminators move; `optimiser` is the encoder's.
+    """
+
+    kind: Literal["generation"] = "generation"
+    method: Literal["fd-gan", "st-reidnet"] = "st-reidnet"
+    stage: Literal["all", "generator", "joint"] = "all"
+    model: ModelSettings = field(default_factory=ModelSettings)
+    generator: GeneratorSettings = field(default_factory=GeneratorSettings)
+    discriminators: DiscriminatorSettings = field(default_factory=DiscriminatorSettings)
+    sampler: GenerationSamplerSettings = field(default_factory=GenerationSamplerSettings)
+    loss: GenerationLossSettings = field(default_factory=GenerationLossSettings)
+    rates: GenerationRates = field(default_factory=GenerationRates)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        m, s, loss = self.model, self.sampler, self.loss
+        if (self.method == "fd-gan") != (s.kind == "pairs"):
+            fitting = "pairs" if self.method == "fd-gan" else "instances or space-time"
+            raise RecipeError(f"sampler.kind: method {self.method} takes batches of {fitting}, not of {s.kind}")
+        if self.method != "fd-gan" and (loss.verification or loss.same_pose):
+            raise RecipeError("loss.verification and loss.same_pose are of method fd-gan, whose batches are pairs")
+        if m.architecture != "baseline" or m.attributes or m.camera_embedding:
+            raise RecipeError(
+                "model: a generator draws from the features of a network of architecture baseline, without attributes"
+                " and camera embedding; an OSNet is backbone: osnet"
+            )
+        if self.generator.joints != len(MARKET14):
+            raise RecipeError("generator.joints: trainings bring the joints of all data sets to Market-1501's 14")
+        if self.stage != "generator" and not (loss.verification or loss.cross_entropy or loss.triplet):
+            raise RecipeError("loss: nothing tells one person from another; set verification, cross_entropy or triplet")
+        for name in ("smooth_real", "smooth_fake"):
+            low, high = getattr(loss, name) or (0, 1)
+            if low > high:
+                raise RecipeError(f"loss.{name}: expected an interval from low to high, got {low} to {high}")
+
+
+AnyRecipe: TypeAlias = Recipe | PairRecipe | PoseRecipe | GenerationRecipe
+KINDS: dict[str, type[AnyRecipe]] = {
+    "embedding": Recipe,
+    "pairs": PairRecipe,
+    "pose": PoseRecipe,
+    "generation": GenerationRecipe,
+}
 
 
 def names() -> list[str]:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from reidentify.data.benchmark import Benchmark
 from reidentify.training import embedding, pose
+from reidentify.training.generation import run as generation
 from reidentify.training.pairs import run as pairs
-from reidentify.training.recipe import AnyRecipe, PairRecipe, PoseRecipe
+from reidentify.training.recipe import AnyRecipe, GenerationRecipe, PairRecipe, PoseRecipe
 
 
 def train(recipe: AnyRecipe, benchmark: Benchmark, out: str | os.PathLike[str], progress: bool = True) -> Path:
@@ -33,4 +34,6 @@ def train(recipe: AnyRecipe, benchmark: Benchmark, out: str | os.PathLike[str], 
         return pairs.train(recipe, benchmark, out, progress)
     if isinstance(recipe, PoseRecipe):
         return pose.train(recipe, benchmark, out, progress)
+    if isinstance(recipe, GenerationRecipe):
+        return generation.train(recipe, benchmark, out, progress)
     return embedding.train(recipe, benchmark, out, progress)

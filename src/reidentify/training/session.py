@@ -23,7 +23,7 @@ from reidentify.data.benchmark import Benchmark
 from reidentify.data.console import console, say
 from reidentify.errors import InputError, RecipeError
 from reidentify.training.history import History
-from reidentify.training.recipe import AnyRecipe, PairRecipe
+from reidentify.training.recipe import AnyRecipe, GenerationRecipe, PairRecipe
 
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "recipe.json"
@@ -166,6 +166,7 @@ def _trainer(recipe: AnyRecipe, folder: Path, extra: Sequence[Callback], monitor
     s, o = recipe.run, recipe.optimiser
     quiet()
     top_only = isinstance(recipe, PairRecipe) and recipe.pairs.retrain == "top"
+    by_turns = isinstance(recipe, GenerationRecipe)  # which clips its gradients itself
     parallel = s.nodes > 1 or (s.devices not in ("auto", 1) if s.accelerator == "cpu" else True)
     checkpoints = folder / "checkpoints"
     keep: dict[str, Any] = {"dirpath": checkpoints, "enable_version_counter": False}
@@ -186,12 +187,12 @@ def _trainer(recipe: AnyRecipe, folder: Path, extra: Sequence[Callback], monitor
             accelerator=s.accelerator,
             devices=s.devices if s.accelerator != "cpu" or s.devices != "auto" else 1,
             num_nodes=s.nodes,
-            # Layers that a freeze leaves out of a step would make plain DDP wait for their gradients.
-            strategy="ddp_find_unused_parameters_true" if parallel and (o.freeze or top_only) else "auto",
+            # Layers that a freeze or a turn leaves out would make plain DDP wait for their gradients.
+            strategy="ddp_find_unused_parameters_true" if parallel and (o.freeze or top_only or by_turns) else "auto",
             precision=s.precision,
             sync_batchnorm=s.sync_batchnorm,
             max_epochs=o.epochs,
-            gradient_clip_val=o.clip or None,
+            gradient_clip_val=None if by_turns else o.clip or None,
             check_val_every_n_epoch=s.evaluate_every,
             num_sanity_val_steps=0,
             limit_val_batches=None if monitor else 0,

@@ -47,20 +47,30 @@ class SamplerSettings:
     """What makes up a batch, per process.
 
     Args:
-        kind: "pk" (identities x instances) or "shuffle" (as many random rows).
+        kind: "pk" (identities x instances), "shuffle" (as many random rows), "instances" (`anchors` with two other rows
+            of each one's identity) or "space-time" (`anchors` with a positive and a negative of each, chosen by camera
+            and time; as ST-ReIDNet, Ho et al., ICASSP 2020).
         identities: P.
         instances: K.
         camera_aware: pk: an identity's instances come from as many cameras as possible.
         source_balanced: pk: the same number of identities from each joined data set.
         epoch: pk: an epoch ends when about all "rows" were seen, or when each of the "identities" was, once.
+        anchors: instances, space-time: anchors of a batch, which holds three times as many rows; an epoch shows each
+            row as an anchor once.
+        inter_rate: space-time: probability that a positive shows the anchor's camera `gap` seconds or more earlier or
+            later, and a negative another person before that camera; otherwise they are any.
+        gap: space-time: seconds; of a person seen for less than two gaps, a fifth of that time.
     """
 
-    kind: Literal["pk", "shuffle"] = "pk"
+    kind: Literal["pk", "shuffle", "instances", "space-time"] = "pk"
     identities: int = 16
     instances: int = 4
     camera_aware: bool = False
     source_balanced: bool = False
     epoch: Literal["rows", "identities"] = "rows"
+    anchors: int = 16
+    inter_rate: float = 0.7
+    gap: float = 4.0
 
 
 @dataclass(frozen=True)
@@ -117,8 +127,10 @@ class OptimiserSettings:
         momentum: of sgd.
         nesterov: of sgd: Nesterov's momentum, or the plain one.
         amsgrad: of adam and adamw.
+        beta: of adam and adamw: decay of the mean of the gradients; 0.5 is common beside a discriminator.
         epochs: length of the training.
-        schedule: "multistep" (times `gamma` at each milestone), "cosine" (to `final_lr` times `lr`) or "inverse"
+        schedule: "multistep" (times `gamma` at each milestone), "cosine" (to `final_lr` times `lr`), "linear" (constant
+            up to the first milestone, then straight down to 0 at the end, as FD-GAN) or "inverse"
             ((1 + `decay` * step) to the power of -`power`, as Ahmed et al. 2015 and Subramaniam et al. 2016).
         milestones: epochs.
         gamma: factor at a milestone.
@@ -143,8 +155,9 @@ class OptimiserSettings:
     momentum: float = 0.9
     nesterov: bool = True
     amsgrad: bool = False
+    beta: float = 0.9
     epochs: int = 120
-    schedule: Literal["multistep", "cosine", "inverse"] = "multistep"
+    schedule: Literal["multistep", "cosine", "linear", "inverse"] = "multistep"
     milestones: list[int] = field(default_factory=lambda: [40, 70])
     gamma: float = 0.1
     decay: float = 1e-4

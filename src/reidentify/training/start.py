@@ -10,10 +10,26 @@ from torch import Tensor
 from reidentify import zoo
 from reidentify.data.benchmark import Benchmark
 from reidentify.data.benchmarks import bases, same_split, trained_on_tested
-from reidentify.errors import ReidentifyWarning, WeightsError
+from reidentify.errors import InputError, ReidentifyWarning, WeightsError
+from reidentify.models.catalogue import ModelSettings
 from reidentify.models.convert import load_torchreid, state_from_onnx
 from reidentify.models.weights import Card, card_path, read_state
 from reidentify.training.recipe import AnyRecipe
+
+IMAGENET_TERMS = "ImageNet weights: research only"
+
+
+def require_fetchable(model: ModelSettings) -> None:
+    """Refuse an OSNet that is to start from ImageNet.
+
+    Raises:
+        InputError: there are no such weights.
+    """
+    if "osnet" in (model.architecture, model.backbone) and model.init == "imagenet":
+        raise InputError(
+            "model.init: there are no ImageNet weights of OSNet to fetch; use random, the name of shipped weights"
+            f" ({', '.join(zoo.names())}), or the path of a torchreid checkpoint"
+        )
 
 
 def initial_state(recipe: AnyRecipe, benchmark: Benchmark) -> dict[str, Tensor] | None:
@@ -35,11 +51,11 @@ def initial_state(recipe: AnyRecipe, benchmark: Benchmark) -> dict[str, Tensor] 
         state = load_torchreid(path)
     else:
         raise WeightsError(f"model.init: {init} is neither a file nor shipped weights ({', '.join(zoo.names())})")
-    _warn_of_seen_people(recipe, path, benchmark)
+    warn_of_seen_people(recipe, path, benchmark)
     return state
 
 
-def _warn_of_seen_people(recipe: AnyRecipe, weights: Path, benchmark: Benchmark) -> None:
+def warn_of_seen_people(recipe: AnyRecipe, weights: Path, benchmark: Benchmark) -> None:
     """Say so if people who are held out or tested here were trained on by the weights that the training starts from."""
     if not card_path(weights).exists():
         return
@@ -70,4 +86,4 @@ def licence(recipe: AnyRecipe, benchmark: Benchmark) -> str:
     shipped = zoo.path(recipe.model.init)
     if shipped is not None:
         return f"{images}; started from weights under: {Card.read(card_path(shipped)).licence}"
-    return f"{images}; ImageNet weights: research only" if recipe.model.init == "imagenet" else images
+    return f"{images}; {IMAGENET_TERMS}" if recipe.model.init == "imagenet" else images
