@@ -13,7 +13,8 @@ FLOORS = [
     {"values", "batch", "joints", "errors", "files", "hints"},
     {"models", "losses", "ranking"},
     {"data", "gallery", "zoo", "recipes"},
-    {"embed", "pose", "pairs", "mining", "calibrate", "attributes", "street", "report"},
+    {"embed", "pose", "pairs", "mining", "calibrate", "attributes", "street", "report"}
+    | {"generation", "generation_scores"},
     {"training", "tracking"},
     {"server"},
     {"commands"},

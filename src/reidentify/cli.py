@@ -27,7 +27,7 @@ _VALUES: dict[str, str | tuple[str, ...]] = {
     "out": "PATH", "output": "FILE", "root": "FOLDER", "query": "FOLDER", "gallery": "FOLDER",
     "query_embeddings": "FILE", "gallery_embeddings": "FILE", "set": "KEY=VALUE", "rerank": "KEY=VALUE",
     "spacetime": "FOLDER", "scales": "FACTOR", "picture": "FILE", "rescore": "WEIGHTS", "threshold_from": "FOLDER",
-    "between": ("CAMERA", "CAMERA"),
+    "between": ("CAMERA", "CAMERA"), "person": "IMAGE", "pose": "IMAGE", "joints_by": "WEIGHTS", "judge": "WEIGHTS",
     "mean": ("R", "G", "B"), "std": ("R", "G", "B"), "size": ("HEIGHT", "WIDTH"),
 }  # fmt: skip
 _VALUES_OF = {int: "N", float: "NUMBER", bool: "{true,false}"}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from reidentify.commands import attributes, data, explain, networks, pose, ranking, spacetime, verification
+from reidentify.commands import attributes, data, explain, generate, networks, pose, ranking, spacetime, verification
 
 Command: TypeAlias = "Callable[..., int | None]"
 
@@ -30,9 +30,17 @@ COMMANDS = Group(
         "demo": ranking.demo,
         "data": Group(
             "Find, check and import data sets.",
-            {"list": data.list_, "get": data.get, "check": data.check, "stats": data.stats, "import": data.import_},
+            {
+                "list": data.list_,
+                "get": data.get,
+                "check": data.check,
+                "stats": data.stats,
+                "import": data.import_,
+                "dancereid": data.dancereid,
+            },
         ),
         "street": data.street,
+        "stage": data.stage,
         "recipes": networks.recipes,
         "train": networks.train,
         "find-lr": networks.find_lr,
@@ -46,6 +54,7 @@ COMMANDS = Group(
         "attributes": attributes.attributes,
         "explain": explain.explain,
         "pose": pose.pose,
+        "generate": generate.generate,
         "spacetime": Group(
             "Learn how long people take from camera to camera, and look at it.",
             {"fit": spacetime.fit, "plot": spacetime.plot},

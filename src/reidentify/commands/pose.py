@@ -31,7 +31,8 @@ def pose(
         weights: the name of shipped weights, a run folder, a weights.safetensors, or an ONNX file of a pose network.
         images: picture files, or folders of them.
         output: the PNG file for the drawing.
-        json: print the joints as JSON: x and y in pixels of each picture, and visibility from 0 (unseen) to 1.
+        json: print the joints as JSON: height and width of each picture as size, and of each joint x and y in its
+            pixels, and visibility from 0 (unseen) to 1.
         columns: pictures in a line of the drawing.
         limit: draw at most so many pictures, the first.
         device: e.g. cpu or cuda:1; default the GPU if there is one.
@@ -48,6 +49,7 @@ def pose(
     import io
 
     from reidentify.data.console import say
+    from reidentify.data.keypoints import image_sizes
     from reidentify.data.pixels import decode
     from reidentify.files import write
     from reidentify.pose import joints_of, load_pose
@@ -71,5 +73,6 @@ def pose(
     if json:
         import json as form
 
-        told = [{"path": name, "joints": joints_of(joints)} for name, joints in zip(names, found)]
+        sizes = image_sizes(names, progress=False).tolist()
+        told = [{"path": n, "size": size, "joints": joints_of(j)} for n, size, j in zip(names, sizes, found)]
         print(form.dumps(told, indent=2, ensure_ascii=False))

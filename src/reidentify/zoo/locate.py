@@ -34,6 +34,7 @@ _KINDS = {
     "embedding": ("an embedding network", "`reidentify embed`, `evaluate` or `verify`"),
     "pairs": ("a pairwise network", "`reidentify pairs`, `evaluate`, `verify` or `explain --reference`"),
     "pose": ("a pose network", "`reidentify pose`"),
+    "generation": ("a generator of people", "`reidentify generate`"),
 }
 """What networks of each kind are called, and the commands that they are for."""
 
