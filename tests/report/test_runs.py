@@ -42,6 +42,23 @@ def test_seeds_are_one_curve(tmp_path: Path) -> None:
     assert {(0x24, 0x66, 0xC2), (0xD9, 0x77, 0x2B)} <= colours
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "names"),
+    [
+        ({"settings": None}, {"settings": {"m": 0.25}}, ["loss.settings=null", 'loss.settings={"m": 0.25}']),
+        ({"kind": "hard"}, {}, ["loss.kind=hard", "loss.kind=unstated"]),
+    ],
+)
+def test_runs_of_other_settings_are_other_curves(tmp_path: Path, first: dict, second: dict, names: list[str]) -> None:
+    folders = []
+    for i, loss in enumerate((first, second)):
+        folders.append(run(tmp_path / str(i), "none", i, "1,3.0,0.2\n"))
+        stated = json.loads((folders[-1] / "recipe.json").read_text())
+        stated["recipe"]["loss"] = loss
+        (folders[-1] / "recipe.json").write_text(json.dumps(stated))
+    assert [curve.name for curve in curves(folders, "validation/mAP")] == names
+
+
 def test_what_is_no_run_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing: not the folder of a training that has ended an epoch"):
         curves([tmp_path / "nothing"], "loss/total")

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from reidentify.errors import InputError
 from reidentify.report.charts import Theme, canvas, to_png
 
-_SEED = "recipe.run.seed"
+_IGNORED = ("run.seed", "description")
+_UNSTATED = "unstated"
+"""Of a setting that one run states and another, of another version of the package, does not."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,12 @@ def curves(folders: Sequence[str | os.PathLike[str]], value: str) -> list[Curve]
         InputError: a folder is no run, says nothing of the value, or has no epoch in common with those of its curve.
     """
     told = [_read(Path(folder), value) for folder in folders]
-    settings = [_flat(stated) for stated, _ in told]
-    # A setting that runs of an older version do not state says nothing about them.
-    shared = set.intersection(*map(set, settings)) - {_SEED}
-    differing = sorted(k for k in shared if len({json.dumps(one[k]) for one in settings}) > 1)
+    settings = [stated for stated, _ in told]
+    keys = dict.fromkeys(k for one in settings for k in one)
+    differing = sorted(k for k in keys if len({one.get(k, _UNSTATED) for one in settings}) > 1)
     groups: dict[str, list[int]] = {}
     for i, one in enumerate(settings):
-        stated = (f"{k.removeprefix('recipe.')}={one[k]}" for k in differing)
+        stated = (f"{k}={one.get(k, _UNSTATED)}" for k in differing)
         groups.setdefault(", ".join(stated) or value, []).append(i)
     found = []
     for name, runs in groups.items():
@@ -67,27 +68,28 @@ def curves(folders: Sequence[str | os.PathLike[str]], value: str) -> list[Curve]
     return found
 
 
-def _read(folder: Path, value: str) -> tuple[dict[str, Any], dict[int, float]]:
-    """The description of a run, and the value of each epoch that has it."""
+def _read(folder: Path, value: str) -> tuple[dict[str, str], dict[int, float]]:
+    """The settings of a run, and the value of each epoch that has it."""
     try:
-        stated = json.loads((folder / "recipe.json").read_text())
+        settings = _settings(json.loads((folder / "recipe.json").read_text()))
         with open(folder / "history.csv", newline="") as file:
             rows = list(csv.DictReader(file))
         known = {int(row["epoch"]): float(row[value]) for row in rows if row.get(value)}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, AttributeError) as error:
         raise InputError(f"{folder}: not the folder of a training that has ended an epoch ({error})") from None
     if not known:
         columns = ", ".join(k for k in rows[0] if k != "epoch") if rows else "none"
         raise InputError(f"{folder}: says nothing of {value}; it has {columns}")
-    return stated, known
+    return settings, known
 
 
-def _flat(stated: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in stated.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    flat.pop("recipe.description", None)
-    return flat
+def _settings(stated: Mapping[str, Any]) -> dict[str, str]:
+    """Data and settings of a run, without seed and description, as text."""
+    flat = {k: json.dumps(v) for k, v in stated.items() if k != "recipe"}
+    for section, values in stated["recipe"].items():
+        inner = values if isinstance(values, Mapping) else {"": values}
+        flat |= {f"{section}.{k}".rstrip("."): json.dumps(v, sort_keys=True) for k, v in inner.items()}
+    return {k: v.strip('"') for k, v in flat.items() if k not in _IGNORED}
 
 
 def chart(found: Sequence[Curve], value: str, theme: Theme) -> bytes:
