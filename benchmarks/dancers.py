@@ -119,7 +119,8 @@ def chart(scores: dict[str, Scores], theme: Theme) -> bytes:
             value, (low, high) = getattr(one, name), getattr(one, f"{name}_interval")
             panel.plot([low, high], [k, k], color=INKS[k], linewidth=2)
             panel.plot(value, k, "o", color=INKS[k], markersize=7)
-        panel.set(ylim=(len(found) - 0.5, -0.5), xlim=(0, max(1.02, panel.get_xlim()[1]) if panel is left else None))
+        low, high = panel.get_xlim()  # a correlation may be below 0
+        panel.set(ylim=(len(found) - 0.5, -0.5), xlim=(min(0, low), max(1.02, high) if panel is left else None))
         panel.set_yticks(range(len(found)), list(scores) if panel is left else [""] * len(found))
     for panel, kind, label in ((lost, "lost", "lost in the data"), (cut, "cut", "cut out of tracks")):
         parts = {name: getattr(one, kind)[1:] for name, one in scores.items()}

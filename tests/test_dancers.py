@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from reidentify import Benchmark, Embeddings, Sightings
+from reidentify.ranking.invariance import PoseInvariance
 from reidentify.ranking.protocol import DANCEREID_STRICT
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "dancers.py"
@@ -96,6 +97,25 @@ def test_table_figures_and_chart(
     assert stated[0]["lost"][2]["share"] == 1.0
     with Image.open(tmp_path / "out" / "dancers.png") as chart:
         assert chart.width > 1000
+
+
+def test_a_correlation_below_zero_is_in_the_chart(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script, "to_png", lambda figure: figure)
+    invariance = PoseInvariance(0.5, -0.3, (0.4, 0.6), (-0.4, -0.2), 3, 9, 0.5, 1.0)
+    figure = script.chart({"odd": script.Scores(None, invariance, [], [])}, script.LIGHT)
+    left, right = figure.axes[:2]
+    assert left.get_xlim() == (0, 1.02)
+    assert right.get_xlim()[0] < -0.4
+    assert right.get_xlim()[1] > -0.2
+
+
+def test_distractors_are_no_person(script: ModuleType, data: Benchmark) -> None:
+    """With the third person as distractors, of whom nothing is asked, there are two people, and so two candidates."""
+    sightings = data.sightings.replace(pids=np.where(data.sightings.pids == 3, 0, data.sightings.pids))
+    two = Benchmark("dancers", sightings, data.protocol)
+    found = script.measured(embeddings(two, 1.0), two, 0)
+    assert found.invariance.people == 2
+    assert found.lost[2].chance == pytest.approx(1 / 2)
 
 
 def test_data_without_times_are_refused(script: ModuleType, data: Benchmark) -> None:

@@ -23,6 +23,9 @@ JUNK = -1
 """`pids` value of a box that is neither right nor wrong: it is ignored in ranking and never trained on."""
 DISTRACTOR = 0
 """`pids` value of a person (or background) outside the identities: a wrong answer for every query."""
+ROUNDING = 1e-6
+"""Seconds by which two lengths of time may differ and still be equal: many times are frame numbers divided by a rate,
+so that of two differences of the same number of frames one may come out above, and the other below, what both are."""
 
 
 @dataclass(frozen=True)

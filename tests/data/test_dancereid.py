@@ -273,11 +273,44 @@ def test_what_cannot_be_built_is_said(sources: Path) -> None:
         made(sources)
 
 
+def test_frames_of_another_rate_are_refused(sources: Path) -> None:
+    """Twice as many frames, or half of them: every one that is needed may be there, each at the wrong moment."""
+    folder = sources / "frames" / f"000_{BOTH}"
+    for number in range(FRAMES, 2 * FRAMES):
+        frame(number % 12).save(folder / f"{number:06d}.png")
+    with pytest.raises(InputError, match=rf"images up to frame 23 and track_{BOTH}\.npy boxes up to frame 11.*passthr"):
+        made(sources)
+    for number in range(6, 2 * FRAMES):
+        (folder / f"{number:06d}.png").unlink()
+    with pytest.raises(InputError, match=r"images up to frame 5 and .* boxes up to frame 11"):
+        made(sources)
+    assert not (sources / "DanceReID" / "meta.json").exists()
+
+
+@pytest.mark.filterwarnings("ignore:DanceReID")
+def test_every_fifth_frame_alone_is_enough(sources: Path) -> None:
+    for path in (sources / "frames").rglob("*.png"):
+        if int(path.stem) % 5:
+            path.unlink()
+    assert len(benchmark("dancereid", made(sources)).sightings) == 44
+
+
+def test_boxes_of_those_who_do_not_count_may_make_no_sense(sources: Path) -> None:
+    """Person 0 is not valid in frame 5, and nobody is person 9."""
+    path = sources / "npy" / f"track_{BOTH}.npy"
+    table = read_boxes(path)
+    table[5][0]["box_pos"] = [20, 10, np.nan, 28]
+    table[5][9] = {"id": 10}
+    save_boxes(path, table)
+    assert (made(sources) / "meta.json").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"box_pos": [20, 10, 8, 28]}, "frame 5 has a box without an extent"),
         ({"pose_pos": np.zeros((14, 2))}, "frame 5 has a box that cannot be read"),
+        ({"id": "x"}, "frame 5 has a box of nobody"),
         ({"id": 2}, "frame 5 has two boxes of person 1"),
     ],
 )

@@ -122,6 +122,12 @@ def test_a_gap_that_is_exact_but_for_rounding_is_enough() -> None:
     anchors, positives, _ = drawn(sampler, 3, epochs=100)
     apart = np.abs(anchors - positives)
     assert apart.min() == 20  # frames at 10 a second
+    # Two gaps are no short stay, of which 0.8 s would be enough, though at 30 a second these come out as less.
+    first = next(f for f in range(3000) if (f + 120) / 30 - f / 30 < 4)
+    four = np.tile((first + np.array([0, 30, 60, 120])) / 30, 2)
+    sampler = SpaceTimeSampler(np.repeat([1, 2], 4), np.zeros(8), four, 8, 1.0, gap=2.0)
+    anchors, positives, _ = drawn(sampler, 3, epochs=100)
+    assert {int(p) for a, p in zip(anchors, positives) if a == 0} == {2, 3}
 
 
 def test_where_place_and_time_allow_nothing_any_image_will_do() -> None:

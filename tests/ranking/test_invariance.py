@@ -60,6 +60,29 @@ def test_measures_by_hand() -> None:
         pose_invariance(vectors, pids, pids, times, poses)
 
 
+def test_who_is_no_one_person_and_what_is_in_no_video() -> None:
+    """As above, with pictures of distractors and of junk in different poses, and of people before no known camera. Only
+    the distractors count, as others: at 180 degrees they are as far from person 1 as person 2 is, who keeps 0."""
+    vectors = at(0, 60, 0, 180, 180, 180, 180, 180, 180, 0, 90, 0, 45, 90, 10)
+    poses = posed(*[SQUARE, -SQUARE, SQUARE] * 3, *[SQUARE, -SQUARE] * 3)
+    pids = [*[1] * 3, *[2] * 3, *[0] * 3, -1, -1, 3, 3, 4, 4]
+    times = [*[0.0, 2.0, 4.0] * 3, *[0.0, 2.0] * 3]
+    videos = [*[1] * 11, *[-1] * 4]
+    found = pose_invariance(vectors, pids, videos, times, poses)
+    assert found.ratio == pytest.approx((3 / 11 + 0) / 2)
+    assert (found.people, found.pairs) == (2, 4)
+    timeless = pose_invariance(vectors[:6], pids[:6], videos[:6], [0.0, 2.0, np.nan, 0, 2, 4], poses[:6])
+    assert timeless.pairs == 1 + 2
+
+
+def test_a_second_is_a_second_however_it_is_rounded() -> None:
+    """Frames at 30 a second, 30 apart: of some pairs the difference comes out below 1."""
+    early = next(f for f in range(3000) if (f + 30) / 30 - f / 30 < 1)
+    times = [early / 30, (early + 30) / 30] * 2
+    poses = posed(SQUARE, -SQUARE, SQUARE, -SQUARE)
+    assert pose_invariance(at(0, 90, 0, 90), [1, 1, 2, 2], [7] * 4, times, poses).pairs == 2
+
+
 def test_an_embedding_of_nothing_but_pose() -> None:
     """Two people in the same two poses: a person in another pose is twice as far as the other person is in the mean."""
     vectors = at(0, 90, 0, 90)

@@ -11,7 +11,7 @@ import pytest
 import reidentify
 from reidentify import InputError, Result, Sightings
 from reidentify.ranking.matches import match
-from reidentify.ranking.metrics import Ranking
+from reidentify.ranking.metrics import Ranking, score
 from reidentify.ranking.protocol import DANCEREID, DANCEREID_STRICT, NO_CAMERAS, PROTOCOLS, Protocol
 
 NEAR = replace(NO_CAMERAS, name="near", rule="", junk_within=2.0)
@@ -30,6 +30,28 @@ def test_only_the_persons_own_images_near_in_time_before_the_same_camera_are_ign
     assert at_once.ignored[0].tolist() == [0]
     both = match([5, 5], pids, [1, 1], cameras, NEAR, query_times=[np.nan, 10.0], gallery_times=times)
     assert [rows.tolist() for rows in both.ignored[:]] == [[], [0, 1, 3]]
+
+
+def test_so_many_seconds_are_so_many_however_they_are_rounded() -> None:
+    """Frames at 30 a second, 120 apart: of some pairs the difference comes out above 4."""
+    frames = np.arange(3000)
+    early, late = frames / 30, (frames + 120) / 30
+    assert (late - early > 4).any()
+    near = replace(NEAR, junk_within=4.0)
+    found = match(frames + 1, frames + 1, [1] * 3000, [1] * 3000, near, query_times=early, gallery_times=late)
+    assert not len(found.positives.values)
+    later = (frames + 121) / 30
+    found = match(frames + 1, frames + 1, [1] * 3000, [1] * 3000, near, query_times=early, gallery_times=later)
+    assert not len(found.ignored.values)
+
+
+def test_distances_are_scored_with_times() -> None:
+    """Matches at 0, 1 and 9 s, of which those at 0 and 1 s are ignored: behind one wrong row, rank 2."""
+    scored = score(
+        [[0.0, 0.1, 0.2, 0.3]], [1], [1, 1, 2, 1], [5], [5] * 4, NEAR, query_times=[0.0], gallery_times=[0, 1, 5, 9]
+    )
+    assert scored.matches.tolist() == [1]
+    assert scored.first_rank.tolist() == [2]
 
 
 def test_the_protocols_of_dancers_differ_in_the_time_alone() -> None:
@@ -76,6 +98,14 @@ def test_both_parts_equal_those_of_the_plain_protocols() -> None:
     np.testing.assert_array_equal(both.matches, whole.matches)
     np.testing.assert_array_equal(both.first_rank, drawn.first_rank)
     assert both.first_rank.shape == (40, 10)
+    pairs = [result.camera_pairs for result in (both, whole, drawn)]
+    assert pairs[0] is not None
+    assert pairs[1] is not None
+    assert pairs[2] is not None
+    np.testing.assert_array_equal(pairs[0].mAP, pairs[1].mAP)
+    np.testing.assert_array_equal(pairs[0].queries, pairs[1].queries)
+    np.testing.assert_array_equal(pairs[0].rank1, pairs[2].rank1)
+    assert (pairs[0].rank1 != pairs[1].rank1).any()
     assert (both.ap != drawn.ap).any()
     # By a loop: how many of a query's own images are left.
     for query, count in enumerate(whole.matches):

@@ -117,6 +117,42 @@ def test_nothing_of_the_cut_is_used() -> None:
     assert all(found(rows, cut=True, seed=seed).correct[-3:].all() for seed in range(5))  # person 2 never changes
 
 
+def test_who_is_no_one_person_and_what_is_in_no_video() -> None:
+    """A distractor, junk, and people before no known camera neither come back nor are candidates."""
+    rows = [*steady(1, 0, 1, ONE), *steady(1, 3, 5, ONE), *steady(2, 0, 5, TWO)]
+    nobody = [*steady(0, 0, 1, ONE), *steady(0, 3, 5, ONE), *steady(-1, 0, 1, ONE), *steady(-1, 3, 5, ONE)]
+    elsewhere = [*steady(4, 0, 1, ONE), *steady(4, 3, 5, ONE), *steady(5, 0, 5, TWO)]
+    pids, times, vectors = zip(*rows, *nobody, *elsewhere)
+    videos = [3] * len(rows + nobody) + [-1] * len(elsewhere)
+    one = resumptions(vectors, pids, videos, times)
+    assert one.pids.tolist() == [1]
+    assert one.candidates.tolist() == [2]
+
+
+def test_unknown_times_are_refused() -> None:
+    with pytest.raises(InputError, match="if every time is known"):
+        resumptions([ONE, ONE, TWO], [1, 1, 2], [1, 1, 1], [0.0, np.nan, 0.0])
+    assert not len(resumptions([ONE, ONE, TWO], [1, -1, 2], [1, 1, 1], [0.0, np.nan, 0.0]).gaps)  # junk asks nothing
+
+
+def test_the_last_of_the_first_second_asks_however_it_is_rounded() -> None:
+    """Back with (0.8, 0.6), which is nearer to person 2; a second later, which comes out as more, with (0, 1), so that
+    the mean is nearer to what person 1 was."""
+    frame = next(f for f in range(3000) if (f + 30) / 30 > f / 30 + 1)
+    back = frame / 30
+    rows = [(1, back - 2, TWO), (1, back, (0.8, 0.6)), (1, (frame + 30) / 30, TWO), (2, back - 2, ONE)]
+    assert found(rows).correct.tolist() == [True]
+
+
+def test_memory_ends_where_it_does_however_it_is_rounded() -> None:
+    """What was shown exactly 5 seconds before the last picture, though it comes out as less, is forgotten: of six
+    (1, 0) and that one (0, 1), the mean would be farther from (1, 0) than person 2 is."""
+    frame = next(f for f in range(150, 3000) if (f - 150) / 30 > f / 30 - 5)
+    track: list[Row] = [(1, (frame - k) / 30, TWO if k == 150 else ONE) for k in range(150, -1, -25)]
+    rows = [*track, (1, (frame + 60) / 30, ONE), (2, 0.0, (0.999, 0.045))]
+    assert found(rows).correct.tolist() == [True]
+
+
 def test_lengths_must_agree() -> None:
     with pytest.raises(InputError, match="as many of each"):
         resumptions(np.ones((3, 2)), [1, 1], [1, 1], [0, 1])

@@ -225,6 +225,21 @@ def test_a_street_is_no_stage(tmp_path: Path) -> None:
         benchmark("street-dance", tmp_path)
 
 
+def test_another_layout_is_rendered_anew_by_its_own_command(tmp_path: Path) -> None:
+    for name, command in (("street-dance", "stage"), ("street", "street")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "street.json").write_text(json.dumps({"format": 99, "attributes": {}}))
+        with pytest.raises(InputError, match=f"layout 99 where 1 .*: reidentify {command} --out"):
+            benchmark(name, tmp_path)
+
+
+def test_tracks_have_a_rate_of_their_own(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the rate of the pictures, a dancer is where the choreography says: the tenth position after a second."""
+    monkeypatch.setattr("reidentify.street.dance.FPS", 3 * FPS)
+    dancer = Stage(SMALL).visits[1]
+    np.testing.assert_allclose(dancer.place(dancer.start + 2.0), dancer.steps.tracks[2 * RATE])
+
+
 def test_the_same_seed_gives_the_same_pictures(stage: Stage, rows: Sightings) -> None:
     """Cast anew in memory, a video's crops have the boxes, joints and visibility that the files state."""
     again = list(stage.shots([v for v in stage.visits if v.node == 0]))

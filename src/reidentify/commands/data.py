@@ -103,7 +103,8 @@ def dancereid(source: str, frames: str, boxes: str, out: str) -> None:
     Args:
         source: annotation.json of github.com/azuxmioy/DanceReID.
         frames: a folder with a folder for each video, named by its id, with images numbered from 0, as ffmpeg -i VIDEO
-            -start_number 0 frames/ID/%06d.png writes them; videos that are not there are left out and named.
+            -fps_mode passthrough -start_number 0 -qscale:v 2 frames/ID/%06d.jpg writes them; every fifth, from 0, is
+            enough; videos that are not there are left out and named.
         boxes: the folder of the .npy files with boxes and poses; they are read so that nothing in them is run.
         out: a folder without a data set.
     """

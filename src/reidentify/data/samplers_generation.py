@@ -11,19 +11,23 @@ from numpy.typing import ArrayLike, NDArray
 
 from reidentify.data.samplers import BatchSampler
 from reidentify.errors import InputError, ReidentifyWarning
-from reidentify.values import Sightings
+from reidentify.values import ROUNDING, Sightings
 
 
 class AnchorSampler(BatchSampler):
     """Batches of anchors and of rows drawn for each of them, role-major: all anchors, then all rows of role 2, ...
 
-    Each row is an anchor once per epoch, in random order; anchors that fill no whole batch wait for another epoch. The
-    batch of every process is role-major by itself. Identities with one row take no part, in any role.
+    Each row is an anchor once per epoch, in random order; anchors that fill no whole batch, or are more than
+    `per_epoch`, wait for another epoch. The batch of every process is role-major by itself. Identities with one row
+    take no part, in any role.
 
     Args:
         pids: N, identity per row; any integers, without junk and distractors (as in `Benchmark.train`).
         anchors: A, anchors per batch and process.
         seed, rank, world_size: as of `BatchSampler`.
+
+    Attributes:
+        per_epoch: at most so many anchors of an epoch, of all processes; None for all rows.
 
     Raises:
         InputError: no identity has two rows, too few anchors for a batch, or A below 1.
@@ -34,6 +38,7 @@ class AnchorSampler(BatchSampler):
         if anchors < 1:
             raise InputError(f"a batch needs at least 1 anchor, got {anchors}")
         self.anchors = anchors
+        self.per_epoch: int | None = None
         _, owners, sizes = np.unique(np.asarray(pids), return_inverse=True, return_counts=True)
         alone = int((sizes == 1).sum())
         if alone == len(sizes):
@@ -60,7 +65,8 @@ class AnchorSampler(BatchSampler):
             )
 
     def __len__(self) -> int:
-        return len(self.rows) // (self.anchors * self.world_size)
+        shown = len(self.rows) if self.per_epoch is None else min(self.per_epoch, len(self.rows))
+        return shown // (self.anchors * self.world_size)
 
     def _global_batches(self, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
         size = self.anchors * self.world_size
@@ -166,8 +172,7 @@ class SpaceTimeSampler(AnchorSampler):
             if len(places) < 2:
                 continue
             since = time[places] - time[places[0]]
-            needed = gap if since[-1] >= 2 * gap else since[-1] / 5
-            needed *= 1 - 1e-9  # a gap that is reached but for rounding is reached
+            needed = (gap if since[-1] >= 2 * gap - ROUNDING else since[-1] / 5) - ROUNDING
             if needed > 0:
                 self._early[places] = np.searchsorted(since, since - needed, "right")
                 self._late[places] = len(places) - np.searchsorted(since, since + needed, "left")

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reidentify.errors import InputError
+from reidentify.ranking.matches import UNKNOWN
 from reidentify.ranking.statistics import LEVEL, REPLICATES, Averages, intervals
+from reidentify.values import DISTRACTOR, JUNK, ROUNDING
 
 F64 = NDArray[np.float64]
 
@@ -23,12 +25,12 @@ class PoseInvariance:
 
     Args:
         ratio: mean squared distance between embeddings of one person in different poses, divided by that between the
-            person and the others of the same video; the mean over people. 1: a person in another pose is as far as
-            another person.
+            person and the others of the same video; the mean over people in videos, so that somebody in two videos
+            counts twice. 1: a person in another pose is as far as another person.
         correlation: Spearman's rank correlation between distance in pose and distance of embeddings over the pairs of
-            pictures of one person, 0 where one of the two does not vary; the mean over people.
+            pictures of one person in one video, 0 where one of the two does not vary; the mean as above.
         ratio_interval, correlation_interval: bootstrap intervals over people.
-        people: with pairs in different poses.
+        people: with pairs in different poses, each counted once.
         pairs: of one person in different poses, of all people.
         apart: poses further apart than this are different ones; `seconds`: and the pictures at least so far apart.
     """
@@ -103,11 +105,13 @@ def pose_invariance(
     """Compare how embeddings of one person in different poses differ with how those of different people do.
 
     Everything is compared within one video, so that background, light and camera are the same. Distances are squared
-    distances of vectors of length 1, that is 2 - 2 cos.
+    distances of vectors of length 1, that is 2 - 2 cos. Distractors are others and nobody's pairs, for they are no one
+    person; junk, and what no video is known of, is left out.
 
     Args:
         vectors: N x D.
-        pids, videos, times: N; times in seconds.
+        pids, videos, times: N; videos are -1 where unknown; times are in seconds, and a picture whose time is NaN is in
+            no pair.
         keypoints: N x J x 3, as in `pose_distances`.
         apart: least distance in pose of two different poses.
         seconds: least time between two pictures of one person, so that near-duplicates do not count.
@@ -121,12 +125,12 @@ def pose_invariance(
         raise InputError("vectors, pids, videos, times and keypoints: expected as many of each")
     x = x.astype(np.float64) / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
     people, ratios, correlations, pairs = [], [], [], 0
-    for video in np.unique(where):
-        here = np.flatnonzero(where == video)
-        for pid in np.unique(who[here]):
+    for video in np.unique(where[where != UNKNOWN]):
+        here = np.flatnonzero((where == video) & (who != JUNK))
+        for pid in np.unique(who[here][who[here] > DISTRACTOR]):
             mine, others = here[who[here] == pid], here[who[here] != pid]
             a, b = np.triu_indices(len(mine), 1)
-            apart_in_time = np.abs(when[mine[a]] - when[mine[b]]) >= seconds
+            apart_in_time = np.abs(when[mine[a]] - when[mine[b]]) >= seconds - ROUNDING
             posed = pose_distances(points[mine])[a, b]
             used = apart_in_time & ~np.isnan(posed)
             between = (2 - 2 * x[mine] @ x[others].T).mean() if len(others) else 0.0

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from reidentify.errors import InputError
 from reidentify.ranking.protocol import Protocol
-from reidentify.values import DISTRACTOR, JUNK, Sightings
+from reidentify.values import DISTRACTOR, JUNK, ROUNDING, Sightings
 
 UNKNOWN = -1
 """`camids` value of a camera that is not known; two unknown cameras are never the same."""
@@ -181,8 +181,8 @@ def match(
     wrong_view = np.zeros(len(rows), bool)
     if qc is not None and gc is not None and (by_camera or within is not None):
         wrong_view = (qc[rows] == gc[columns]) & (qc[rows] != UNKNOWN)
-        if not by_camera:
-            wrong_view &= np.abs(qt[rows] - gt[columns]) <= within  # never true of NaN
+        if within is not None and not by_camera:
+            wrong_view &= np.abs(qt[rows] - gt[columns]) <= within + ROUNDING  # never true of NaN
     ignored = rows[wrong_view] * len(g) + columns[wrong_view]
     right = rows[~wrong_view] * len(g) + columns[~wrong_view]
     if own is not None and len(own[0]):

@@ -28,6 +28,8 @@ def score(
     gallery_camids: ArrayLike | None = None,
     protocol: Protocol = MARKET1501,
     *,
+    query_times: ArrayLike | None = None,
+    gallery_times: ArrayLike | None = None,
     seed: int = 0,
 ) -> Result:
     """Score a matrix of distances.
@@ -40,12 +42,17 @@ def score(
         query_pids, gallery_pids: Q and G integers; -1 is junk and 0 a distractor.
         query_camids, gallery_camids: Q and G integers, -1 where unknown.
         protocol: the rule.
+        query_times, gallery_times: Q and G, seconds on each camera's clock, NaN where unknown; for protocols that
+            ignore what is near in time.
         seed: of the draws, where the protocol draws its gallery.
 
     Raises:
-        InputError: shapes that do not fit, NaN among the distances, missing cameras, or no query with a match.
+        InputError: shapes that do not fit, NaN among the distances, missing cameras or times, or no query with a match.
     """
-    matches = match(query_pids, gallery_pids, query_camids, gallery_camids, protocol)
+    matches = match(
+        query_pids, gallery_pids, query_camids, gallery_camids, protocol,
+        query_times=query_times, gallery_times=gallery_times,
+    )  # fmt: skip
     matrix = as_matrix(distances)
     expected = (len(matches.query_pids), len(matches.gallery_pids))
     if tuple(matrix.shape) != expected:
@@ -176,7 +183,7 @@ class Ranking:
             ap_trapezoid=np.nan_to_num(per_query(trapezoid)),
             inp=per_query(inp),
             first_rank=first if of_cmc.draws == 1 else first.reshape(-1, of_cmc.draws),
-            camera_pairs=_camera_pairs(ranks, matches),
+            camera_pairs=_camera_pairs(ranks, of_cmc, matches),
         )
 
 
@@ -236,8 +243,8 @@ def _mean_of_lists(values: NDArray[np.float64], lists: Lists) -> NDArray[np.floa
         return np.bincount(lists.owners(), values, minlength=len(lists)) / lists.lengths
 
 
-def _camera_pairs(ranks: Ranks, matches: Matches) -> CameraPairs | None:
-    """Rank-1 and mAP of each query camera against the matches of each gallery camera.
+def _camera_pairs(ranks: Ranks, of_cmc: Ranks, matches: Matches) -> CameraPairs | None:
+    """mAP (of `ranks`) and rank-1 (of `of_cmc`) of each query camera against the matches of each gallery camera.
 
     The matches that other cameras hold are ignored, as junk is, and every wrong answer stays. So the pairs take
     nothing but the ranks that are known already.
@@ -245,35 +252,39 @@ def _camera_pairs(ranks: Ranks, matches: Matches) -> CameraPairs | None:
     query_camids, gallery_camids = matches.query_camids, matches.gallery_camids
     if query_camids is None or gallery_camids is None:
         return None
-    query_cameras, gallery_cameras = (np.unique(c[c != UNKNOWN]) for c in (query_camids, gallery_camids))
-    owners, cameras = ranks.lists.owners(), gallery_camids[ranks.rows]
-    before = np.arange(len(owners)) - ranks.lists.offsets[:-1][owners]
-    known = np.flatnonzero((query_camids[owners // ranks.draws] != UNKNOWN) & (cameras != UNKNOWN))
-    # A new list for each old list and camera; a stable sort keeps the ranks rising within it.
-    order = known[np.lexsort((cameras[known], owners[known]))]
-    keys = np.stack([owners[order], cameras[order]], axis=1)
-    starts = np.flatnonzero(np.concatenate([[True], (keys[1:] != keys[:-1]).any(axis=1)])[: len(keys)])
-    offsets = np.append(starts, len(keys))
-    place = np.arange(len(order)) - np.repeat(starts, np.diff(offsets))
-    lists = Lists(ranks.lists.values[order] - (before[order] - place), offsets)
-    plain, _ = Ranks(lists, ranks.rows[order]).precision()
-    ap, hit = _mean_of_lists(plain, lists), lists.values[starts] == 0
+    cameras = [np.unique(c[c != UNKNOWN]) for c in (query_camids, gallery_camids)]
+    shape = len(cameras[0]), len(cameras[1])
 
-    queries = keys[starts, 0] // ranks.draws
-    shape = len(query_cameras), len(gallery_cameras)
-    row = np.searchsorted(query_cameras, query_camids[queries])
-    cell = row * shape[1] + np.searchsorted(gallery_cameras, keys[starts, 1])
+    def split(ranks: Ranks) -> tuple[Ranks, NDArray[np.int64], NDArray[np.int64]]:
+        """A list for each list and gallery camera of its matches; whose it is, and its cell among the pairs."""
+        owners, theirs = ranks.lists.owners(), gallery_camids[ranks.rows]
+        before = np.arange(len(owners)) - ranks.lists.offsets[:-1][owners]
+        known = np.flatnonzero((query_camids[owners // ranks.draws] != UNKNOWN) & (theirs != UNKNOWN))
+        # A stable sort keeps the ranks rising within each new list.
+        order = known[np.lexsort((theirs[known], owners[known]))]
+        keys = np.stack([owners[order], theirs[order]], axis=1)
+        starts = np.flatnonzero(np.concatenate([[True], (keys[1:] != keys[:-1]).any(axis=1)])[: len(keys)])
+        offsets = np.append(starts, len(keys))
+        place = np.arange(len(order)) - np.repeat(starts, np.diff(offsets))
+        lists = Lists(ranks.lists.values[order] - (before[order] - place), offsets)
+        queries = keys[starts, 0] // ranks.draws
+        row = np.searchsorted(cameras[0], query_camids[queries])
+        cell = row * shape[1] + np.searchsorted(cameras[1], keys[starts, 1])
+        return Ranks(lists, ranks.rows[order]), queries, cell
 
     def total(cells: NDArray[np.int64], weights: NDArray[np.float64] | None = None) -> NDArray[Any]:
         return np.bincount(cells, weights, minlength=shape[0] * shape[1]).reshape(shape)
 
-    lists_of_cell = total(cell)
+    whole, queries, cell = split(ranks)
+    ap = _mean_of_lists(whole.precision()[0], whole.lists)
+    first, _, drawn = (whole, queries, cell) if of_cmc is ranks else split(of_cmc)
+    hit = first.lists.values[first.lists.offsets[:-1]] == 0
     distinct = np.unique(np.stack([queries, cell]), axis=1)[1]
     with np.errstate(invalid="ignore"):
         return CameraPairs(
-            query_cameras,
-            gallery_cameras,
+            cameras[0],
+            cameras[1],
             total(distinct).astype(np.int64),
-            rank1=total(cell, hit.astype(np.float64)) / lists_of_cell,
-            mAP=total(cell, ap) / lists_of_cell,
+            rank1=total(drawn, hit.astype(np.float64)) / total(drawn),
+            mAP=total(cell, ap) / total(cell),
         )

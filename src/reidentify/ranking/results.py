@@ -41,7 +41,9 @@ class CameraPairs:
         query_cameras: A, int64, sorted.
         gallery_cameras: B, int64, sorted.
         queries: A x B, int64. Queries with a match in that camera.
-        rank1, mAP: A x B, float64, fractions; NaN where there are no queries.
+        rank1, mAP: A x B, float64, fractions; NaN where there are no queries. Where the protocol draws galleries,
+            rank-1 (and, if it draws them for everything, mAP) is of the draws that hold a match of that camera, and NaN
+            if none does.
     """
 
     query_cameras: NDArray[np.int64]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -10,7 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from reidentify.errors import InputError
+from reidentify.ranking.matches import UNKNOWN
 from reidentify.ranking.statistics import LEVEL, REPLICATES, Averages, intervals
+from reidentify.values import DISTRACTOR, ROUNDING
 
 F64 = NDArray[np.float64]
 Int = NDArray[np.int64]
@@ -31,7 +34,7 @@ class Share:
         count: of the gaps.
         share: of them after which the right person was nearest; NaN of none.
         interval: by bootstrap over people; NaN where fewer than two people have such a gap.
-        chance: what guessing among the people of the video would reach.
+        chance: what guessing among the people whom the video had shown by then would reach.
     """
 
     low: float
@@ -100,22 +103,28 @@ def resumptions(
     mean embedding of the new track's first second is compared, by cosine, with one mean for every person who was seen
     in that video before: of the last seconds of their latest track up to then. All of them are candidates, also those
     who are in view at that moment, whom a tracker could rule out. A gap after which nobody else had been seen yet asks
-    nothing and is left out.
+    nothing and is left out. So are distractors, who are no one person, junk, and what no video is known of.
 
     Args:
         vectors: N x D.
-        pids, videos, times: N; times in seconds.
+        pids, videos, times: N; videos are -1 where unknown, times are in seconds.
         cut: instead of the gaps that the data have, cut a stretch of each length in `PERIODS` out of every track that
             is long enough to leave a second before and after, one at a time, at a random place.
         memory: how many last seconds of a track are remembered.
         seed: of the cuts.
 
     Raises:
-        InputError: lengths that differ.
+        InputError: lengths that differ, or a time that is not known.
     """
     x, who, where, when = (np.asarray(a) for a in (vectors, pids, videos, times))
     if len({len(a) for a in (x, who, where, when)}) > 1:
         raise InputError("vectors, pids, videos and times: expected as many of each")
+    counted = (who > DISTRACTOR) & (where != UNKNOWN)
+    if not np.isfinite(when[counted].astype(np.float64)).all():
+        raise InputError(
+            "tracks can only be followed if every time is known: give times in seconds, or leave the other pictures out"
+        )
+    x, who, where, when = x[counted], who[counted], where[counted], when[counted]
     x = x.astype(np.float64) / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
     rng = np.random.default_rng(seed)
     found: list[tuple[int, float, bool, int]] = []
@@ -127,7 +136,7 @@ def resumptions(
         for pid, mine in tracks.items():
             for before, after in _cuts(mine, when, rng) if cut else pairwise(mine):
                 moment = float(when[after[0]])
-                gap = round(moment - float(when[before[-1]]), 6)  # 2 seconds are 2, however their ends were rounded
+                gap = float(_rounded(moment - when[before[-1]]))
                 if not PERIODS[0][0] < gap <= PERIODS[0][1]:
                     continue
                 known = {pid: before} | {
@@ -137,8 +146,9 @@ def resumptions(
                 }
                 if len(known) < 2:
                     continue
-                means = np.stack([_mean(x[rows[when[rows] > when[rows[-1]] - memory]]) for rows in known.values()])
-                asked = _mean(x[after[when[after] <= moment + FIRST]])
+                kept = [_mean(x[rows[when[rows] > when[rows[-1]] - memory + ROUNDING]]) for rows in known.values()]
+                means = np.stack(kept)
+                asked = _mean(x[after[when[after] <= moment + FIRST + ROUNDING]])
                 nearest = list(known)[int(np.argmax(means @ asked))]
                 found.append((pid, gap, nearest == pid, len(known)))
     columns = zip(*found) if found else ((), (), (), ())
@@ -151,8 +161,7 @@ def resumptions(
 def _tracks(rows: NDArray[np.intp], when: F64) -> list[NDArray[np.intp]]:
     """Rows of one person in one video as runs without a longer gap, in order of time."""
     ordered = rows[np.argsort(when[rows], kind="stable")]
-    # A gap of exactly a second must not count as longer because its ends were rounded.
-    return np.split(ordered, np.flatnonzero(np.diff(when[ordered]) > LOST + 1e-6) + 1)
+    return np.split(ordered, np.flatnonzero(np.diff(when[ordered]) > LOST + ROUNDING) + 1)
 
 
 def _latest(tracks: list[NDArray[np.intp]], when: F64, moment: float) -> NDArray[np.intp]:
@@ -169,14 +178,20 @@ def _cuts(
     for track in tracks:
         time = when[track]
         begin, end = np.triu_indices(len(track), 1)
-        gaps = np.round(time[end] - time[begin], 6)
-        inside = (time[begin] - time[0] >= FIRST) & (time[-1] - time[end] >= FIRST)
+        gaps = _rounded(time[end] - time[begin])
+        inside = np.minimum(time[begin] - time[0], time[-1] - time[end]) >= FIRST - ROUNDING
         for low, high in PERIODS[1:]:
             fits = np.flatnonzero(inside & (gaps > low) & (gaps <= high))
             if len(fits):
                 one = fits[rng.integers(len(fits))]
                 parts.append((track[: begin[one] + 1], track[end[one] :]))
     return parts
+
+
+def _rounded(seconds: F64) -> F64:
+    """Lengths of time in steps of `ROUNDING`: 2 seconds are 2, however their ends were rounded."""
+    lengths: F64 = np.round(seconds, round(-math.log10(ROUNDING)))
+    return lengths
 
 
 def _mean(vectors: F64) -> F64:

@@ -10,7 +10,7 @@ import numpy as np
 
 from reidentify.errors import InputError
 from reidentify.street.actors import Actor
-from reidentify.street.choreography import Steps, choreography
+from reidentify.street.choreography import RATE, Steps, choreography
 from reidentify.street.noise import stream
 from reidentify.street.scene import Layers
 from reidentify.street.sites import dance_floor
@@ -92,14 +92,14 @@ class Dancer:
         """x, y, heading, metres walked, and 1 where the person stands; T x 5."""
         way = self.steps.tracks[:, :2]
         walked = np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(way, axis=0), axis=1))]
-        pace = np.hypot(*np.gradient(way, axis=0).T) * FPS
+        pace = np.hypot(*np.gradient(way, axis=0).T) * RATE
         moving = np.clip(pace / 0.7, 0, 1)
         still = 1 - moving * moving * (3 - 2 * moving)
         return np.c_[self.steps.tracks, walked + 1e-7 * np.arange(len(way)), still]  # rising also while standing
 
     def _at(self, time: float) -> np.ndarray:
         columns = self._columns
-        moment = np.arange(len(columns)) / FPS
+        moment = np.arange(len(columns)) / RATE
         return np.array([np.interp(time - self.start, moment, column) for column in columns.T])
 
 

@@ -74,7 +74,8 @@ class Crop:
     Args:
         pixels: 128 x 64 x 3, uint8, before JPEG.
         mask: 128 x 64, bool: what shows of the person and of what they carry.
-        keypoints: 14 x 3, float32: x, y in pixels of the crop, 1 if seen else 0.
+        keypoints: 14 x 3, float32: x, y in pixels of the crop, and how visible the joint is: 1 seen, 0 hidden or
+            outside, `World.behind_oneself` (0 on the street, 0.5 on the dance stage) where the own body alone hides it.
         box: 4: x0, y0, x1, y1 in pixels of the frame.
         visible: share of the person that nothing hides.
         attributes: of the sighting, as in `wardrobe.SIGHTING_VALUES`, and `visible` in percent.
@@ -96,7 +97,7 @@ class Frame:
         pixels: 540 x 960 x 3, uint8.
         pids: A, int64.
         boxes: A x 4, float32: x0, y0, x1, y1, the whole person with a small margin, clipped to the frame.
-        keypoints: A x 14 x 3, float32: x, y in pixels of the frame, 1 if seen else 0.
+        keypoints: A x 14 x 3, float32: x, y in pixels of the frame, and how visible, as in `Crop`.
         visible: A, float32: share of what lies within the frame that nothing hides.
         time: seconds on the common clock.
     """

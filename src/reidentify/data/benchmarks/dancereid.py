@@ -41,8 +41,10 @@ FACTS = Facts(
     licence="no licence is stated with the annotation; the videos are of YouTube, collected there as Creative Commons",
     obtain="Get annotation.json, the boxes and poses (.npy) and the list of videos as"
     " https://github.com/azuxmioy/DanceReID says, write the frames of each video into a folder that is named by its id"
-    " (of the two that some videos have, that in File_name; ffmpeg -i VIDEO -start_number 0 frames/ID/%06d.png), and"
-    " build the set: reidentify data dancereid annotation.json --frames frames --boxes npy --out DanceReID.",
+    " (of the two that some videos have, that in File_name; ffmpeg -i VIDEO -fps_mode passthrough -start_number 0"
+    " -qscale:v 2 frames/ID/%06d.jpg; numbers must be those of the published video's frames, so that no copy at another"
+    " rate will do; JPEG is enough, and of the files only every fifth, 0, 5, 10, ..., is needed), and build the set:"
+    " reidentify data dancereid annotation.json --frames frames --boxes npy --out DanceReID.",
     folder="DanceReID",
     counts={"train": Counts(34_754, 71, 15), "query": Counts(19_526, 29, 6)},
     fps=FPS,

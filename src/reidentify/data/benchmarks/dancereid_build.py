@@ -50,7 +50,7 @@ def build(
     Args:
         annotation: annotation.json: {video: {person: [valid frames]}}.
         frames: a folder with a folder for each video, whose name holds the video's id, with images whose names end with
-            the number of the frame, counted from 0.
+            the number of the frame, counted from 0; of every fifth frame is enough.
         boxes: a folder with a .npy file for each video, whose name holds the video's id: {frame: {box: {"id": person
             from 1, "box_pos": [x0, x1, y0, y1], "pose_pos": 17 x (x, y)}}}. They are pickles, of which nothing is
             admitted but arrays, numbers, text and containers of these.
@@ -76,7 +76,14 @@ def build(
             missing.append(f"{video} (no {' and no '.join(what for what, value in there.items() if not value)})")
             continue
         crops = _Crops(target, f"{place:03d}_{video}", first, annotated[video])
-        people = crops.write(_numbered(folder), read_boxes(table), progress)
+        images, boxed = _numbered(folder), read_boxes(table)
+        if abs(max(images) - max(boxed, default=-1)) >= STEP:
+            raise InputError(
+                f"{folder}: has images up to frame {max(images)} and {table.name} boxes up to frame"
+                f" {max(boxed, default=-1)}, so they are not of the same frames; extract those of the published video"
+                f" as they are, none doubled and none dropped: {_extraction(folder)}"
+            )
+        people = crops.write(images, boxed, progress)
         identities[first : first + len(people)] = people
         built[video] = list(range(first, first + len(people)))
         unboxed += crops.expected - sum(map(len, people))
@@ -129,11 +136,12 @@ def _numbered(folder: Path) -> dict[int, Path]:
             raise InputError(f"{path}: expected a name that ends with the number of the frame, like 000310.png")
         found[int(number[0])] = path
     if 0 not in found:
-        raise InputError(
-            f"{folder}: has no frame 0; frames are counted from 0, as with ffmpeg -i VIDEO -start_number 0"
-            f" {folder.name}/%06d.png"
-        )
+        raise InputError(f"{folder}: has no frame 0; frames are counted from 0, as with {_extraction(folder)}")
     return found
+
+
+def _extraction(folder: Path) -> str:
+    return f"ffmpeg -i VIDEO -fps_mode passthrough -start_number 0 -qscale:v 2 {folder.name}/%06d.jpg"
 
 
 class _Crops:
@@ -165,9 +173,10 @@ class _Crops:
                 raise InputError(f"{self.name}: frame {frame} is annotated and not among the images; extract it again")
             picture = decode(images[frame])
             for box in boxes[frame].values():
-                person, corners, pose = self._read(box, frame)
+                person = self._person(box, frame)
                 if not 0 <= person < len(names) or frame not in self.valid[person]:
                     continue
+                corners, pose = self._read(box, frame)
                 stem = f"{self.first + person:04d}_{frame:06d}"
                 if (name := f"{self.name}/{stem}.jpg") in names[person]:
                     raise InputError(
@@ -183,16 +192,23 @@ class _Crops:
                 names[person].append(name)
         return names
 
-    def _read(self, box: Any, frame: int) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
+    def _person(self, box: Any, frame: int) -> int:
         try:
-            person = int(box["id"]) - 1
+            return int(box["id"]) - 1
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{self.name}: frame {frame} has a box of nobody ({error!r}); get the boxes again"
+            ) from None
+
+    def _read(self, box: Any, frame: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        try:
             corners = np.asarray(box["box_pos"], np.float64).reshape(4)
             pose = np.asarray(box["pose_pos"], np.float64).reshape(len(COCO17), 2)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{self.name}: frame {frame} has a box that cannot be read ({error!r})") from None
         if not (np.isfinite(corners).all() and corners[0] < corners[1] and corners[2] < corners[3]):
             raise InputError(f"{self.name}: frame {frame} has a box without an extent: {corners.tolist()}")
-        return person, corners, pose
+        return corners, pose
 
 
 def crop_of(corners: NDArray[np.float64], frame: tuple[int, ...]) -> tuple[int, int, int, int]:

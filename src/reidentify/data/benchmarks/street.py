@@ -23,8 +23,7 @@ FACTS = Facts(
     title="the street",
     paper="rendered by reidentify.street; no paper",
     licence="Apache-2.0, as the program that renders it; it shows no real person",
-    obtain="It is rendered when `reidentify demo` or `reidentify train` first asks for it; one of your own:"
-    " reidentify street --out DIR.",
+    obtain="It is rendered when a command first asks for it; one of your own: reidentify street --out DIR.",
     folder="street",
     fps=10.0,
     notes="All cameras share one clock. Keypoints (14 joints) and masks are exact, attributes complete; street.json"
@@ -68,8 +67,9 @@ def read_rendered(
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{home / 'street.json'}: not the description of a rendered street") from None
     if found != FORMAT:
+        command = "stage" if dance else "street"
         raise InputError(
-            f"{home}: has layout {found} where {FORMAT} is understood; render anew: reidentify street --out DIR"
+            f"{home}: has layout {found} where {FORMAT} is understood; render anew: reidentify {command} --out DIR"
         )
     if dances != dance:
         holds, name = ("a dance stage", "street-dance") if dances else ("a street without a stage", "street")
