@@ -21,6 +21,8 @@ from reidentify.training.recipe import KINDS, names, read_recipe, settings_of
 
 DOCS = Path(__file__).parent
 BEGIN, END = "<!-- tables: made by `make docs` from results.json -->", "<!-- end of tables -->"
+PAGES = {"st-reidnet-baseline": "its [published options by name](generation.md#the-baselines-options)"}
+"""Of recipes that a page says more of."""
 FIELDS = {"method", "data", "metric", "value", "low", "high", "command", "commit", "hardware"}
 
 
@@ -36,7 +38,9 @@ def recipes() -> str:
         "| recipe | what it trains |",
         "|---|---|",
     ]
-    lines += [f"| `{name}` | {read_recipe(name).description} |" for name in names()]
+    for name in names():
+        more = f" See {PAGES[name]}." if name in PAGES else ""
+        lines.append(f"| `{name}` | {read_recipe(name).description}{more} |")
     shown = set()
     for recipe in KINDS.values():
         lines += ["", f"# Recipes of kind `{recipe.kind}`", "", _documented(recipe)[0]]

@@ -1,5 +1,6 @@
 """`generate` as a user calls it, with a tiny generator of random weights."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -27,6 +28,13 @@ def upright(size: tuple[int, int]) -> np.ndarray:
 def run(tmp_path: Path, monkeypatch) -> Path:
     monkeypatch.setenv("REIDENTIFY_CACHE", str(tmp_path / "cache"))
     return saved(tmp_path / "run")
+
+
+@pytest.fixture
+def quiet(tmp_path: Path, monkeypatch) -> Path:
+    """A generator without noise: what it draws does not depend on a picture's place among those drawn at once."""
+    monkeypatch.setenv("REIDENTIFY_CACHE", str(tmp_path / "cache"))
+    return saved(tmp_path / "quiet", noise=0)
 
 
 @pytest.fixture
@@ -68,6 +76,18 @@ def drawn(run: Path, person: Path, joints: np.ndarray) -> np.ndarray:
     return load_generator(run, "cpu").draw(decode(person, SIZE)[None], joints[None])[0]
 
 
+def apart(pictures: list[np.ndarray]) -> bool:
+    """Whether no two pictures are so alike that `same` would not see them change places."""
+    return all(np.abs(a.astype(int) - b).max() > 5 for a, b in itertools.combinations(pictures, 2))
+
+
+def same(file: Path, sheet: Image.Image) -> None:
+    """The picture in a file is `sheet`, but for rounding, in the network and when drawings are enlarged."""
+    found, expected = (np.asarray(picture).astype(int) for picture in (Image.open(file), sheet))
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= 2
+
+
 def test_one_person_in_one_pose(run: Path, finder: list[str], folder: Path, tmp_path: Path, capsys) -> None:
     out, options = tmp_path / "out.png", ("--device", "cpu")
     person, pose = folder / "1.png", folder / "2.png"
@@ -79,8 +99,7 @@ def test_one_person_in_one_pose(run: Path, finder: list[str], folder: Path, tmp_
     joints[:, :2] = (joints[:, :2] + 0.5) * (32 / 40, 64 / 100) - 0.5
     expected = drawn(run, person, joints)
     cells = [[decode(person), pose_picture(joints, SIZE), expected]]
-    sheet = np.asarray(grid(cells, ("person", "pose", "drawn"))).astype(int)
-    assert np.abs(np.asarray(Image.open(out)) - sheet).max() <= 2  # rounding, in the network and when enlarged
+    same(out, grid(cells, ("person", "pose", "drawn")))
 
     stated = tmp_path / "pose.json"
     stated.write_text(json.dumps([{"path": "x", "size": SIZE, "joints": joints_of(joints)}]))
@@ -103,14 +122,14 @@ def test_what_pose_prints_can_be_drawn(run: Path, folder: Path, tmp_path: Path, 
     assert np.abs(a - b).mean() < 0.1
 
 
-def test_several_people_in_several_poses(run: Path, finder: list[str], folder: Path, tmp_path: Path, capsys) -> None:
+def test_several_people_in_several_poses(quiet: Path, finder: list[str], folder: Path, tmp_path: Path, capsys) -> None:
     other = tmp_path / "pose.json"
     joints = upright(SIZE)
-    joints[:, 0] += np.linspace(0, 8, 14)
+    joints[:, :2] = np.round(joints[:, :2] + np.linspace(0, 8, 28).reshape(14, 2), 2)  # as they are printed
     other.write_text(json.dumps([{"size": SIZE, "path": "bent", "joints": joints_of(joints)}]))
     out = tmp_path / "grid.png"
     command(
-        "generate", run, "--person", folder, "--pose", other, folder / "3.png", "-o", out, "--limit", 2, "--device",
+        "generate", quiet, "--person", folder, "--pose", other, folder / "3.png", "-o", out, "--limit", 2, "--device",
         "cpu",
     )  # fmt: skip
     assert "drawn are the first 2 of 3 people" in capsys.readouterr().out
@@ -118,15 +137,11 @@ def test_several_people_in_several_poses(run: Path, finder: list[str], folder: P
     straight[:, :2] = (straight[:, :2] + 0.5) * (32 / 40, 64 / 100) - 0.5
     heads = [None, pose_picture(joints, SIZE), pose_picture(straight, SIZE)]
     rows = [
-        [decode(folder / name), drawn(run, folder / name, joints), drawn(run, folder / name, straight)]
+        [decode(folder / name), drawn(quiet, folder / name, joints), drawn(quiet, folder / name, straight)]
         for name in ("1.png", "2.png")
     ]
-    sheet = np.asarray(grid([heads, *rows], ("person", "bent", "3.png"))).astype(int)
-    found = np.asarray(Image.open(out)).astype(int)
-    assert found.shape == sheet.shape
-    # The noise of a picture depends on its place among those that are drawn at once, and joints are rounded.
-    assert np.abs(found[:, :110] - sheet[:, :110]).max() == 0
-    assert np.abs(found[:284] - sheet[:284]).mean() < 0.1
+    assert apart([cell for row in rows for cell in row[1:]])
+    same(out, grid([heads, *rows], ("person", "bent", "3.png")))
 
 
 def test_mistakes_are_one_line(run: Path, finder: list[str], folder: Path, tmp_path: Path, capsys, monkeypatch) -> None:
@@ -136,6 +151,12 @@ def test_mistakes_are_one_line(run: Path, finder: list[str], folder: Path, tmp_p
         ((run, "--person", person, "-o", out), "generate needs --person, --pose and -o OUT.png, or --data NAME"),
         ((run, *both, "--data", "street"), "either --person, --pose and -o OUT.png, or --data"),
         ((run, *both, "--judge", "market-small"), "--judge: it goes with --data"),
+        ((run, *both, "--draws", 200), "--draws: it goes with --data, which is not given"),
+        ((run, *both, "--examples", 8), "--examples: it goes with --data"),
+        ((run, *both, "--root", tmp_path), "--root: it goes with --data"),
+        ((run, "--data", "street", "--limit", 2), "--limit: it goes with --person and --pose, not with --data"),
+        ((run, "--data", "street", "--joints-by", "pose-cpu"), "--joints-by: it goes with --person and --pose"),
+        ((run, "--data", "street", "--out", out, "--examples", 0), "--examples: expected at least 1, got 0"),
         ((run, "--data", "street"), "--out is required with --data"),
         ((run, "--data", "street", "--out", person), "is a file; give a folder"),
         ((run, *both, "--limit", 0), "--limit: expected at least 1, got 0"),
@@ -146,9 +167,16 @@ def test_mistakes_are_one_line(run: Path, finder: list[str], folder: Path, tmp_p
         ((run, "--person", person, "--pose", tmp_path / "gone.json", "-o", out), "gone.json: no such file"),
     ):
         assert said in only_error(capsys, "generate", *arguments, "--device", "cpu")
-    blind = tmp_path / "blind.json"
-    blind.write_text(json.dumps([{"path": "b.png", "size": SIZE, "joints": joints_of(np.zeros((14, 3)))}]))
-    assert "b.png: no joint is seen there" in only_error(
+    blind, outside = tmp_path / "blind.json", upright(SIZE) + np.array([100, 0, 0])
+    for joints in (np.zeros((14, 3)), outside):
+        blind.write_text(json.dumps([{"path": "b.png", "size": SIZE, "joints": joints_of(joints)}]))
+        assert "b.png: no joint is seen there" in only_error(
+            capsys, "generate", run, "--person", person, "--pose", blind, pose, "-o", out, "--device", "cpu"
+        )
+    # The joints alone that no generator of 14 reads are seen: the eyes and ears of COCO's.
+    eyes = [{"joint": f"left {name}", "x": 9, "y": 9, "visibility": 1} for name in ("eye", "ear")]
+    blind.write_text(json.dumps([{"path": "eyes.png", "size": SIZE, "joints": eyes}]))
+    assert "eyes.png: no joint is seen there" in only_error(
         capsys, "generate", run, "--person", person, "--pose", blind, "-o", out, "--device", "cpu"
     )
     assert not out.exists()
@@ -157,9 +185,16 @@ def test_mistakes_are_one_line(run: Path, finder: list[str], folder: Path, tmp_p
     assert "`reidentify generate`" in only_error(capsys, "verify", run / GENERATOR, person, pose)
 
 
+def standing(file: Path) -> np.ndarray:
+    """The joints in a picture of `people`."""
+    pid, i = map(int, file.stem.split("_"))
+    return (upright((100, 40)) + np.array([2 * pid + i - 6.5, 0, 0])).astype(np.float32)
+
+
 @pytest.fixture
 def people(tmp_path: Path) -> Path:
-    """Four people of a test split, four pictures each, with joints, as a table of one's own."""
+    """Four people of a test split, four pictures each, with joints, as a table of one's own. Everybody stands a little
+    beside the middle, in each picture elsewhere."""
     import pyarrow as pa
 
     made = tmp_path / "people"
@@ -171,14 +206,16 @@ def people(tmp_path: Path) -> Path:
             draw_person(pid, i, (40, 100)).save(file)
             split = "query" if i == 0 else "gallery"
             lines.append({"path": str(file), "pid": pid, "camid": 1 + i % 2, "split": split})
-            lines[-1]["keypoints"] = upright((100, 40)).tolist()
+            lines[-1]["keypoints"] = standing(file).tolist()
     pq.write_table(pa.Table.from_pylist(lines), tmp_path / "people.parquet")
     return tmp_path / "people.parquet"
 
 
-def test_people_of_a_data_set_are_measured(run: Path, finder: list[str], people: Path, tmp_path: Path, capsys) -> None:
+def test_people_of_a_data_set_are_measured(
+    quiet: Path, finder: list[str], people: Path, tmp_path: Path, capsys
+) -> None:
     out = tmp_path / "measured"
-    command("generate", run, "--data", people, "--out", out, "--draws", 6, "--examples", 3, "--device", "cpu")
+    command("generate", quiet, "--data", people, "--out", out, "--draws", 6, "--examples", 3, "--device", "cpu")
     said = capsys.readouterr()
     assert "6 draws of 4 people, recognised by market-small among 4 people" in said.out
     assert "the real target" in said.out
@@ -189,10 +226,19 @@ def test_people_of_a_data_set_are_measured(run: Path, finder: list[str], people:
     assert told["scores"]["target"]["ssim"]["value"] == pytest.approx(1)
     assert told["scores"]["target"]["pck"]["value"] == 1  # joints are found where they are
     assert told["scores"]["target"]["recognised"]["value"] >= told["scores"]["generated"]["recognised"]["value"]
-    assert pq.read_table(out / "draws.parquet").num_rows == 6
-    width = SIZE[1] * 256 // SIZE[0]
-    assert Image.open(out / "pictures.png").size == (6 + 4 * (width + 6), 28 + 3 * (256 + 6))
-    assert Image.open(out / "grid.png").size == (6 + 4 * (width + 6), 6 + 4 * (256 + 6))
+    draws = pq.read_table(out / "draws.parquet").to_pylist()
+    assert len(draws) == 6
+    first = [next(line for line in draws if line["pid"] == pid) for pid in dict.fromkeys(d["pid"] for d in draws)][:3]
+    inputs, targets = ([Path(line[name]) for line in first] for name in ("input", "target"))
+    joints = [standing(file) for file in targets]
+    for one in joints:
+        one[:, :2] = (one[:, :2] + 0.5) * (32 / 40, 64 / 100) - 0.5
+    poses = [pose_picture(one, SIZE) for one in joints]
+    table = [[drawn(quiet, file, one) for one in joints] for file in inputs]
+    assert apart([cell for row in table for cell in row])
+    rows = [[decode(a, SIZE), poses[i], table[i][i], decode(b, SIZE)] for i, (a, b) in enumerate(zip(inputs, targets))]
+    same(out / "pictures.png", grid(rows, ("input", "pose", "drawn", "real")))
+    same(out / "grid.png", grid([[None, *poses], *([row[0], *cells] for row, cells in zip(rows, table))]))
 
 
 def test_a_judge_that_took_part_is_said(run: Path, finder: list[str], people: Path, tmp_path: Path, capsys) -> None:
@@ -207,6 +253,7 @@ def test_a_judge_that_took_part_is_said(run: Path, finder: list[str], people: Pa
     assert warned[0].startswith(
         "warning: the judge osnet-x0.25-msmt17 is not independent (the training of tiny started"
     )
+    assert warned[0].endswith("name another judge with --judge")
     assert "99 draws were asked for; " in said.out
     (doubt,) = json.loads((out / "metrics.json").read_text())["judge"]["concerns"]
     assert "started from osnet-x0.25-msmt17" in doubt

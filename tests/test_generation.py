@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from reidentify.embed import load
 from reidentify.errors import ImageError, InputError, WeightsError
 from reidentify.generation import GENERATOR, GeneratorModel, load_generator, read_poses, scaled_joints, to_pixels
-from reidentify.joints import COCO17, MARKET14, to_market14
+from reidentify.joints import COCO17, MARKET14, OPENPOSE18, to_market14
 from reidentify.models.catalogue import ModelSettings, build
 from reidentify.models.generation.generator import Generator
 from reidentify.models.generation.settings import GenerationSettings, GeneratorSettings
@@ -74,7 +75,7 @@ def by_hand(model: GeneratorModel, pixels: np.ndarray, joints: np.ndarray, seed:
             for row in range(height):
                 for column in range(width):
                     away = (row - y) ** 2 + (column - x) ** 2
-                    maps[0, j, row, column] = visible * np.exp(-away / (2 * (5 * height / 256) ** 2))
+                    maps[0, j, row, column] = (visible > 0) * np.exp(-away / (2 * (5 * height / 256) ** 2))
         out = model.generator(features, torch.tensor(maps, dtype=torch.float32), noise[i : i + 1])
         drawn.append(np.round((out[0].numpy().transpose(1, 2, 0) + 1) * 127.5))
     return np.array(drawn)
@@ -83,6 +84,7 @@ def by_hand(model: GeneratorModel, pixels: np.ndarray, joints: np.ndarray, seed:
 def test_people_are_drawn_as_by_hand(model: GeneratorModel) -> None:
     pixels, joints = people(2), poses(2)
     joints[0, 3, 2] = 0
+    joints[1, 4:8, 2] = 0.3  # as a pose network that is not sure says it
     drawn = model.draw(pixels, joints, seed=7)
     assert drawn.shape == (2, *SIZE, 3)
     assert drawn.dtype == np.uint8
@@ -198,6 +200,34 @@ def test_poses_are_read_as_the_command_prints_them(tmp_path: Path) -> None:
     assert pose.joints[:, 0].tolist() == list(range(17))  # in the order of the set
 
 
+def test_poses_are_written_by_hand(tmp_path: Path) -> None:
+    path = tmp_path / "pose.json"
+
+    def read(*names: str) -> np.ndarray:
+        joints = [{"joint": name, "x": i, "y": 1, "visibility": 0.5} for i, name in enumerate(names)]
+        path.write_text(json.dumps([{"size": [4, 20], "joints": joints}]))
+        return read_poses(path)[0].joints
+
+    # The smallest set that has all the names; what is not named is unseen.
+    for known, names in (
+        (MARKET14, MARKET14.joints[1:]),
+        (MARKET14, ("right knee", "left knee")),
+        (COCO17, ("left ear", "right knee")),
+        (OPENPOSE18, ("nose", "neck")),
+    ):
+        joints = read(*names)
+        assert joints.shape == (len(known), 3)
+        for place, name in enumerate(known.joints):
+            assert joints[place].tolist() == ([names.index(name), 1, 0.5] if name in names else [0, 0, 0])
+    for names, said in (
+        (("head", *MARKET14.joints[1:]), "entry 1: the joints of market-14 have no head, did you mean head top?"),
+        ((*COCO17.joints, "head top"), "the joints of coco-17 have no head top"),
+        (("neck", "left hip", "neck"), "entry 1: the joint neck is named twice"),
+    ):
+        with pytest.raises(InputError, match=re.escape(said)):
+            read(*names)
+
+
 def test_what_is_no_pose_is_said(tmp_path: Path) -> None:
     path, joints = tmp_path / "pose.json", joints_of(np.ones((14, 3)))
     for content, said in (
@@ -206,7 +236,6 @@ def test_what_is_no_pose_is_said(tmp_path: Path) -> None:
         ("[]", "expected a list of poses"),
         ("[3]", "entry 1: not a pose"),
         (json.dumps([{"path": "a", "size": [4, 2], "joints": [{"joint": "neck"}]}]), "entry 1: not a pose"),
-        (json.dumps([{"size": [4, 2], "joints": joints[:3]}]), "not those of a set that is known"),
         (json.dumps([{"size": [4], "joints": joints}]), "entry 1: not a pose"),
         (json.dumps([{"size": [4, 0], "joints": joints}]), "4 x 0 pixels has no room"),
         (json.dumps([{"joints": joints}]), "give the height and width of the picture as size"),

@@ -60,6 +60,45 @@ def test_pictures_of_one_camera_count_as_apart_after_four_seconds() -> None:
             assert rows.pids[row] == 2 or abs(rows.times[row] - rows.times[gallery]) >= 4
 
 
+def test_times_are_as_exact_as_frames_allow() -> None:
+    # Of frames 120 apart at 30 a second, some times differ by a little less than four seconds.
+    first = next(f for f in range(1000) if (f + 120) / 30 - f / 30 < 4)
+    frames = np.array([first, first + 120, first + 240])
+    rows = Sightings([1, 1, 1, 2, 2, 2], camids=[1] * 6, times=[*(frames / 30), *(frames / 30)])
+    for seed in range(10):
+        assert len(choose(rows, 4, seed).inputs) == 4  # every picture leaves two that are apart
+    # One picture more, close to the first: only the gallery of the third or the last leaves no near-duplicate.
+    frames = np.array([first, first + 120, first + 121])
+    rows = Sightings([1, 1, 1, 2, 2, 2], camids=[1] * 6, times=[*(frames / 30), *(frames / 30)])
+    for seed in range(10):
+        assert choose(rows, 4, seed).gallery.tolist() == [0, 3]
+
+
+def test_times_count_where_cameras_are_unknown() -> None:
+    # Only the first picture of person 1 leaves two that are four seconds away.
+    rows = Sightings([1, 1, 1, 2, 2, 2], times=[0, 10, 10.1, 0, 1, 2])
+    for one in (rows, rows.replace(camids=[-1] * 6), rows.replace(camids=[-1, 1, 1, 1, 1, 1])):
+        for seed in range(10):
+            check(one, 4, seed)
+            assert choose(one, 4, seed).gallery[0] == 0
+    # Where neither is known, all pictures are taken to be apart.
+    nothing = rows.replace(camids=[-1] * 6, times=[np.nan] * 6)
+    assert len({choose(nothing, 4, seed).gallery[0] for seed in range(20)}) == 3
+
+
+def test_who_has_more_pictures_is_drawn_for_who_has_fewer() -> None:
+    # Person 1 has a pair of two pictures beside that of the gallery, person 2 six of four, person 3 of 49 2,352.
+    rows = Sightings([1] * 3 + [2] * 4 + [3] * 50)
+    for count, expected in (
+        (200, [2, 6, 192]),
+        (12, [2, 5, 5]),
+        (3, [1, 1, 1]),
+        (9999, [2, 6, 49 * 48]),
+    ):
+        check(rows, count)
+        assert np.bincount(rows.pids[choose(rows, count).inputs])[1:].tolist() == expected
+
+
 def test_draws_are_seeded_and_leave_out_whom_nobody_knows() -> None:
     rng = np.random.default_rng(3)
     rows = Sightings(rng.integers(-1, 6, 200), camids=rng.integers(1, 4, 200))

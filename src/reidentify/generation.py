@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 from collections.abc import Sequence
@@ -30,11 +31,11 @@ from reidentify.zoo.locate import device_of, require_kind, weights_path
 BATCH = 32
 """Pictures that are drawn at once."""
 GENERATOR = "generator.safetensors"
-"""Of the generator in the folder of a run, beside the weights of its encoder."""
+"""All networks of a training, in the folder of its run; the encoder alone lies beside it."""
 
 
 class GeneratorModel:
-    """An encoder and the generator that draws what it saw, ready for use. Made by `load_generator` or `of_networks`.
+    """An encoder and the generator that draws what it saw, ready for use; `load_generator` makes it of weights.
 
     Args:
         encoder: a picture to its features; put into evaluation mode on the device.
@@ -46,11 +47,6 @@ class GeneratorModel:
     def __init__(self, encoder: Baseline, generator: Generator, card: Card, device: torch.device) -> None:
         self.encoder, self.generator = encoder.eval().to(device), generator.eval().to(device)
         self.card, self.device = card, device
-
-    @classmethod
-    def of_networks(cls, encoder: Baseline, generator: Generator, card: Card, device: torch.device) -> GeneratorModel:
-        """Networks on their device, in evaluation mode."""
-        return cls(encoder, generator, card, device)
 
     def __repr__(self) -> str:
         height, width = self.size
@@ -66,6 +62,19 @@ class GeneratorModel:
         """How many joints a pose has for the generator."""
         return self.generator.settings.joints
 
+    def fitted(self, keypoints: ArrayLike) -> NDArray[np.float32]:
+        """Joints, ... x J x 3, in the set that the generator reads: for one of 14 any of `reidentify.joints`, by name.
+
+        Raises:
+            InputError: another set of joints.
+        """
+        joints = np.asarray(keypoints, np.float32)
+        if joints.shape[-2:-1] == (self.joints,):
+            return joints
+        if self.joints != 14:
+            raise InputError(f"{self.card.name} draws poses of {self.joints} joints, got {joints.shape[-2]}")
+        return to_market14(joints)
+
     @torch.inference_mode()
     def draw(
         self, pixels: NDArray[np.uint8], keypoints: ArrayLike, seed: int = 0, progress: bool = False
@@ -75,8 +84,7 @@ class GeneratorModel:
         Args:
             pixels: N x H x W x 3, uint8, RGB: one person in each; resized to `size` if they have another.
             keypoints: N x J x 3, the pose in which each is drawn: x, y in these pixels (from wherever the pose was
-                taken, scaled to H x W), and visibility. J is `joints`; to a generator of 14 joints any set of
-                `reidentify.joints` is fitted.
+                taken, scaled to H x W), and visibility: above 0 the joint is seen. `fitted` says which J.
             seed: of the noise that the generator is given.
             progress: show a progress bar.
 
@@ -86,19 +94,16 @@ class GeneratorModel:
         Raises:
             InputError: arrays of another shape or type, another set of joints, or a pose of which no joint is seen.
         """
-        images, joints = np.asarray(pixels), np.asarray(keypoints, np.float32)
+        images, given = np.asarray(pixels), np.asarray(keypoints, np.float32)
         if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
             raise InputError(f"people to draw must be N x H x W x 3 uint8, got {_shape(images)} {images.dtype}")
-        if joints.ndim != 3 or len(joints) != len(images) or joints.shape[2] != 3:
-            raise InputError(f"poses for {len(images)} people must be {len(images)} x J x 3, got {_shape(joints)}")
-        if joints.shape[1] != self.joints:
-            if self.joints != 14:
-                raise InputError(f"{self.card.name} draws poses of {self.joints} joints, got {joints.shape[1]}")
-            joints = to_market14(joints)
-        poses = torch.from_numpy(scaled_joints(joints, images.shape[1:3], self.size))
-        unseen = (seen(poses, self.size) == 0).all(1).nonzero()
+        if given.ndim != 3 or len(given) != len(images) or given.shape[2] != 3:
+            raise InputError(f"poses for {len(images)} people must be {len(images)} x J x 3, got {_shape(given)}")
+        joints = scaled_joints(self.fitted(given), images.shape[1:3], self.size)
+        unseen = np.flatnonzero(~shows_joint(joints, self.size))
         if len(unseen):
-            raise InputError(f"pose {int(unseen[0]) + 1} of {len(poses)} has no joint that is seen within the picture")
+            raise InputError(f"pose {unseen[0] + 1} of {len(joints)} has no joint that is seen within the picture")
+        poses = torch.from_numpy(joints)
         noise = self.generator.noise(len(images), torch.Generator().manual_seed(seed))
         out = np.empty((len(images), *self.size, 3), np.uint8)
         starts = range(0, len(images), BATCH)
@@ -133,6 +138,11 @@ def scaled_joints(keypoints: NDArray[np.float32], given: Sequence[int], size: Se
     return out
 
 
+def shows_joint(keypoints: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Whether of each pose, ... x J x 3, at least one joint is seen within the picture of height and width `size`."""
+    return np.asarray((seen(torch.from_numpy(keypoints), size) > 0).any(-1).numpy())
+
+
 def load_generator(weights: str | os.PathLike[str], device: str | torch.device | None = None) -> GeneratorModel:
     """A generator ready for use.
 
@@ -161,7 +171,7 @@ def load_generator(weights: str | os.PathLike[str], device: str | torch.device |
     for name, network in (("encoder", encoder), ("generator", generator)):
         own = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
         load_state(network, own, f"{path} ({name})")
-    return GeneratorModel.of_networks(encoder, generator, card, where)
+    return GeneratorModel(encoder, generator, card, where)
 
 
 @dataclass(frozen=True)
@@ -180,13 +190,14 @@ class Pose:
 
 
 def read_poses(path: str | os.PathLike[str]) -> list[Pose]:
-    """The poses in a JSON file as `reidentify pose --json` prints it.
+    """The poses in a JSON file as `reidentify pose --json` prints it, or as written by hand.
 
     Each entry holds `joints` (of each its name as `joint`, `x`, `y` and `visibility`) and the height and width of their
-    picture as `size`; without that, the picture at `path` is looked at for its size.
+    picture as `size`; without that, the picture at `path` is looked at for its size. The set of `reidentify.joints` is
+    the smallest that has all the names; joints of it that are not named are unseen.
 
     Raises:
-        InputError: no such file, or other content; the entry is named.
+        InputError: no such file, other content, a name that no set has, or a joint named twice; the entry is named.
         ImageError: an entry states no size, and its picture is not there.
     """
     try:
@@ -202,21 +213,35 @@ def read_poses(path: str | os.PathLike[str]) -> list[Pose]:
 
 def _pose(entry: Any, where: str) -> Pose:
     try:
-        rows = {str(joint["joint"]): [float(joint[k]) for k in ("x", "y", "visibility")] for joint in entry["joints"]}
+        rows = [(str(one["joint"]), [float(one[k]) for k in ("x", "y", "visibility")]) for one in entry["joints"]]
         name, size = str(entry.get("path", "")), entry.get("size")
         height, width = (None, None) if size is None else map(int, size)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{where}: not a pose as `reidentify pose --json` prints it ({error!r})") from None
-    known = next((joints for joints in SETS.values() if set(joints.joints) == rows.keys()), None)
-    if known is None:
-        raise InputError(f"{where}: the names of the joints are not those of a set that is known ({', '.join(rows)})")
+    named = _named(rows, where)
     if height is None or width is None:
         if not name:
             raise InputError(f"{where}: give the height and width of the picture as size, or its file as path")
         height, width = image_sizes([name], progress=False)[0].tolist()
     if min(height, width) < 1:
         raise InputError(f"{where}: a picture of {height} x {width} pixels has no room for a pose")
-    return Pose(name or where, np.array([rows[joint] for joint in known.joints], np.float32), (height, width))
+    return Pose(name or where, named, (height, width))
+
+
+def _named(rows: list[tuple[str, list[float]]], where: str) -> NDArray[np.float32]:
+    """Joints in the order of the set whose names they have, J x 3."""
+    names = [name for name, _ in rows]
+    nearest = min(SETS.values(), key=lambda joints: (len({*names} - {*joints.joints}), len(joints)))
+    for i, name in enumerate(names):
+        if name not in nearest.joints:
+            near = difflib.get_close_matches(name, nearest.joints, 1, 0)[0]
+            raise InputError(f"{where}: the joints of {nearest.name} have no {name}, did you mean {near}?")
+        if name in names[:i]:
+            raise InputError(f"{where}: the joint {name} is named twice")
+    found = np.zeros((len(nearest), 3), np.float32)
+    for name, values in rows:
+        found[nearest.index(name)] = values
+    return found
 
 
 def _shape(array: NDArray[Any]) -> str:

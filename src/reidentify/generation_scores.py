@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import json
 import os
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from reidentify.models.skeleton_masks import skeleton_masks
 from reidentify.models.weights import Card, card_path
 from reidentify.pose import POSE, PoseModel, load_pose, pck, with_joints
 from reidentify.ranking.statistics import LEVEL, REPLICATES, Averages, intervals, wilson
-from reidentify.values import Sightings
+from reidentify.values import ROUNDING, Sightings
 from reidentify.zoo.locate import weights_path
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ def choose(rows: Sightings, count: int, seed: int = 0) -> Draws:
 
     Everybody has one picture in the gallery. The inputs and targets of a person are others, where there are two such by
     other cameras or at least `APART` seconds away from it, else any others; a person with fewer than three pictures is
-    in the gallery alone. The draws are spread evenly over the people, and no person has the same pair twice, so there
-    may be fewer of them than asked for.
+    in the gallery alone. The draws are spread over the people as evenly as their pairs of pictures allow. No person has
+    the same pair twice, so there are fewer draws than asked for if all pairs of all people are drawn.
 
     Args:
         rows: images; junk and distractors are left out.
@@ -87,10 +88,14 @@ def choose(rows: Sightings, count: int, seed: int = 0) -> Draws:
             f"of {len(people)} people {len(pools)} have three pictures (an input, a target and one for the gallery):"
             " scores need two such people"
         )
+    pairs = np.array([len(pool) * (len(pool) - 1) for pool in pools])
+    # In every turn each person has one draw, as long as there are pairs of theirs.
+    wanted = min(count, int(pairs.sum()))
+    turns = bisect.bisect_left(range(wanted), wanted, key=lambda turns: np.minimum(pairs, turns).sum())
     drawn: list[tuple[int, int, int, int]] = []
     for place, own in enumerate(rng.permutation(len(pools))):
-        pool, pairs = pools[own], len(pools[own]) * (len(pools[own]) - 1)
-        for turn, pair in enumerate(rng.choice(pairs, min(pairs, -(-count // len(pools))), replace=False)):
+        pool = pools[own]
+        for turn, pair in enumerate(rng.choice(pairs[own], min(pairs[own], turns), replace=False)):
             a, b = divmod(int(pair), len(pool) - 1)
             drawn.append((turn, place, pool[a], pool[b + (b >= a)]))
     _, _, inputs, targets = np.array(sorted(drawn)[:count], np.int64).T
@@ -100,13 +105,16 @@ def choose(rows: Sightings, count: int, seed: int = 0) -> Draws:
 def _apart(
     camids: NDArray[np.int64] | None, times: NDArray[np.float64] | None, own: NDArray[np.int64], row: int
 ) -> NDArray[np.bool_]:
-    """Which of `own` are other pictures than `row`, and no near-duplicates of it as far as that is known."""
-    if camids is None:
-        return own != row
-    other = (camids[own] != camids[row]) | (camids[own] < 0)
-    if times is not None:
-        other |= np.abs(times[own] - times[row]) >= APART  # False where a time is unknown
-    return other & (own != row)
+    """Which of `own` are other pictures than `row`, and no near-duplicates of it as far as that is known.
+
+    Known cameras that differ are enough, and so are known times that do. Of an unknown camera it is believed that it
+    is another one, unless known times say otherwise.
+    """
+    unknown = np.full(len(own), -1)
+    theirs, its = (unknown, -1) if camids is None else (camids[own], camids[row])
+    away = unknown * np.nan if times is None else np.abs(times[own] - times[row])  # comparisons with NaN are False
+    elsewhere = np.where((theirs < 0) | (its < 0), ~(away < APART - ROUNDING), theirs != its)
+    return (elsewhere | (away >= APART - ROUNDING)) & (own != row)
 
 
 def recognised(

@@ -157,6 +157,18 @@ def test_pose_maps_are_as_wide_as_stated_at_a_height_of_256() -> None:
     assert not maps[0, 4:].any()
 
 
+def test_a_joint_that_is_seen_at_all_is_drawn_in_full() -> None:
+    """Generators are trained on joints that are there or not: a peak is 1, however sure somebody is of the joint."""
+    net = network()
+    joints = torch.tensor([10.0, 20, 0]).repeat(2, 14, 1)
+    joints[0, :6, 2] = torch.tensor([1e-3, 0.5, 0.93, 1, 0, torch.nan])
+    joints[0, 6] = torch.tensor([40.0, 20, 1])  # outside the picture
+    expected = [1.0] * 4 + [0.0] * 10
+    assert net.pose(joints)[0, :, 20, 10].tolist() == expected
+    assert net.pose(joints, torch.Generator())[0, :, 20, 10].tolist() == expected
+    assert not net.pose(joints)[1].any()
+
+
 def test_pose_maps_jitter_in_training_only() -> None:
     joints = torch.rand(40, 14, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([31.0, 63, 0]) + 1e-3
     joints[..., 2] = 1
@@ -233,3 +245,16 @@ def test_settings_that_make_no_sense_are_refused(setting: str, value: object, ex
         network(**{setting: value})
     with pytest.raises(InputError, match="which of 15 joints"):
         network(joints=15)
+
+
+def test_batch_norms_do_not_dim_the_pose() -> None:
+    """A pose map is almost all zero, and its responses at the start are tiny: a norm brings them to a deviation of one
+    all the same, in half precision too."""
+    torch.manual_seed(0)
+    net = Generator(8, (128, 64), GeneratorSettings(channels=16, pose_features=8, noise=0))
+    joints = torch.cat([torch.rand(16, 14, 2) * torch.tensor([64.0, 128.0]), torch.ones(16, 14, 1)], 2)
+    for half in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            maps = net.down[1](net.down[0](net.pose(joints))).float()
+        deviations = maps.transpose(0, 1).flatten(1).std(1)
+        torch.testing.assert_close(deviations, net.down[1][2].weight.detach().abs(), rtol=0.03, atol=0)

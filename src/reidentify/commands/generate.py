@@ -9,8 +9,6 @@ from reidentify.commands.shared import benchmark_of, files_of, warn_of_training_
 from reidentify.errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from PIL import Image
 
     from reidentify.generation import GeneratorModel, Pose
@@ -23,13 +21,13 @@ def generate(
     pose: list[str] | None = None,
     output: str | None = None,
     plain: bool = False,
-    joints_by: str = "pose-cpu",
-    limit: int = 12,
+    joints_by: str | None = None,
+    limit: int | None = None,
     data: str | None = None,
     out: str | None = None,
     judge: str | None = None,
-    draws: int = 200,
-    examples: int = 8,
+    draws: int | None = None,
+    examples: int | None = None,
     seed: int = 0,
     device: str | None = None,
     root: str | None = None,
@@ -59,36 +57,42 @@ def generate(
             prints them.
         output: the PNG file.
         plain: write what was drawn alone, in the size of the generator; of one person in one pose.
-        joints_by: the pose network that finds the joints in the pictures of --pose, as of `reidentify pose`.
-        limit: draw at most so many people and so many poses, the first.
+        joints_by: the pose network that finds the joints in the pictures of --pose, as of `reidentify pose`. Default
+            pose-cpu.
+        limit: draw at most so many people and so many poses, the first. Default 12.
         data: a data set, or a path to your own data, instead of --person and --pose.
         out: with --data: folder for metrics.json, draws.parquet (what was drawn from what, and each measure of it),
             pictures.png (input, pose, drawn, real) and grid.png (people in the poses of others).
         judge: with --data: the weights of the re-ID model that recognises people; it should have taken no part in the
             training. Default market-small, or osnet-x0.25-msmt17 where the training saw Market-1501.
-        draws: with --data: pictures to draw for the measures.
-        examples: with --data: people in pictures.png and grid.png.
+        draws: with --data: pictures to draw for the measures. Default 200.
+        examples: with --data: people in pictures.png and grid.png. Default 8.
         seed: of the noise, and of the draws of --data.
         device: e.g. cpu or cuda:1; default the GPU if there is one.
-        root: the data root; default $REIDENTIFY_DATA, else ~/.cache/reidentify/data.
+        root: with --data: the data root; default $REIDENTIFY_DATA, else ~/.cache/reidentify/data.
     """
     for name, number in (("limit", limit), ("examples", examples)):
-        if number < 1:
+        if number is not None and number < 1:
             raise InputError(f"--{name}: expected at least 1, got {number}")
+    if data is not None and (person or pose or output is not None or plain):
+        raise InputError("generate needs either --person, --pose and -o OUT.png, or --data NAME and --out DIR")
+    measuring = {"out": out, "judge": judge, "draws": draws, "examples": examples, "root": root}
+    others = measuring if data is None else {"joints-by": joints_by, "limit": limit}
+    for name, value in others.items():
+        if value is not None:
+            with_what = "--data, which is not given" if data is None else "--person and --pose, not with --data"
+            raise InputError(f"--{name}: it goes with {with_what}")
     if data is None:
-        for name, value in (("out", out), ("judge", judge)):
-            if value is not None:
-                raise InputError(f"--{name}: it goes with --data, which is not given")
         if not person or not pose or output is None:
             raise InputError("generate needs --person, --pose and -o OUT.png, or --data NAME and --out DIR")
-        _draw(weights, person, pose, output, plain, joints_by, limit, seed, device)
+        limit = 12 if limit is None else limit
+        _draw(weights, person, pose, output, plain, joints_by or "pose-cpu", limit, seed, device)
         return
-    if person or pose or output is not None or plain:
-        raise InputError("generate needs either --person, --pose and -o OUT.png, or --data NAME and --out DIR")
     if out is None:
         raise InputError("--out is required with --data: the folder for the measures and pictures")
     if Path(out).exists() and not Path(out).is_dir():
         raise InputError(f"{out} is a file; give a folder with --out")
+    draws, examples = 200 if draws is None else draws, 8 if examples is None else examples
     _measure(weights, data, Path(out), judge, draws, examples, seed, device, root)
 
 
@@ -110,7 +114,7 @@ def _draw(
     from reidentify.data.console import say
     from reidentify.data.pixels import decode
     from reidentify.files import write
-    from reidentify.generation import load_generator, scaled_joints
+    from reidentify.generation import load_generator, scaled_joints, shows_joint
     from reidentify.joints import to_market14
     from reidentify.report.generated import grid, pose_picture
     from reidentify.report.pairs import png
@@ -129,11 +133,11 @@ def _draw(
     small = np.stack([decode(name, model.size, model.card.preprocessing.interpolation) for name in names])
     joints = []
     for one in poses:
-        if not (one.joints[:, 2] > 0).any():
+        joints.append(scaled_joints(model.fitted(one.joints), one.size, model.size))
+        if not shows_joint(joints[-1], model.size):
             raise InputError(f"{one.name}: no joint is seen there; give another picture for --pose, or its joints")
-        joints.append(scaled_joints(one.joints, one.size, model.size))
     pairs = [(i, j) for i in range(len(names)) for j in range(len(poses))]
-    drawn = model.draw(small[[i for i, _ in pairs]], _stacked([joints[j] for _, j in pairs]), seed, progress=True)
+    drawn = model.draw(small[[i for i, _ in pairs]], np.stack([joints[j] for _, j in pairs]), seed, progress=True)
     shown = [pose_picture(to_market14(one), model.size) for one in joints]
     if plain:
         sheet = Image.fromarray(drawn[0])
@@ -171,16 +175,6 @@ def _poses(places: list[str | Pose], joints_by: str, device: str | None) -> list
         joints = load_pose(joints_by, device).find(names)
         known = {name: Pose(name, one, (h, w)) for name, one, (h, w) in zip(names, joints, sizes)}
     return [known[place] if isinstance(place, str) else place for place in places]
-
-
-def _stacked(joints: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Poses side by side; of different sets of joints, all as Market-1501's 14."""
-    import numpy as np
-
-    from reidentify.joints import to_market14
-
-    one_set = len({len(one) for one in joints}) == 1
-    return np.stack(joints if one_set else [to_market14(one) for one in joints])
 
 
 def _measure(
@@ -221,7 +215,8 @@ def _measure(
     doubts = concerns(card, seen_by.card)
     if doubts:
         said = (
-            f"the judge {seen_by.card.name} is not independent ({'; '.join(doubts)}): the share recognised may flatter"
+            f"the judge {seen_by.card.name} is not independent ({'; '.join(doubts)}): the share recognised may flatter;"
+            " name another judge with --judge"
         )
         warnings.warn(said, ReidentifyWarning, stacklevel=2)
     found = score(model, seen_by, rows[distinct(rows)], draws, seed)
