@@ -1,8 +1,12 @@
 """A recipe of pose-guided generation for tiny networks, and joints for drawn people."""
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
+from reidentify import Benchmark, Sightings
 from reidentify.joints import MARKET14
 from reidentify.training.recipe import GenerationRecipe, recipe_of
 
@@ -49,3 +53,31 @@ def standing(count: int) -> NDArray[np.float32]:
     joints = np.repeat(one[None], count, 0)
     joints[..., :2] += np.random.default_rng(0).uniform(-2, 2, (count, 1, 2))
     return joints
+
+
+def gesturing(folder: Path, people: int = 16, pictures: int = 4) -> Benchmark:
+    """People of two colours each on a grey ground, in whose pictures arms and legs are where their joints say: arms up
+    or down, legs apart or together. 32 x 64 pixels, all to train on."""
+    folder.mkdir()
+    joints, files = standing(people * pictures), []
+    rng = np.random.default_rng(1)
+    for row, one in enumerate(joints):
+        if row % 2:  # arms up
+            for name in ("left elbow", "right elbow", "left wrist", "right wrist"):
+                at = MARKET14.index(name)
+                one[at, 1] = 36 - one[at, 1]
+        for side, sign in (("left", 1), ("right", -1)):
+            one[MARKET14.index(f"{side} ankle"), 0] += sign * rng.integers(-4, 8)
+        upper, lower = np.random.default_rng(row // pictures).integers(0, 256, (2, 3)).tolist()
+        image = Image.new("RGB", (32, 64), (128, 128, 128))
+        draw = ImageDraw.Draw(image)
+        for a, b in MARKET14.limbs:
+            legs = {a.split()[-1], b.split()[-1]} & {"knee", "ankle"}
+            ends = [tuple(one[MARKET14.index(name), :2].tolist()) for name in (a, b)]
+            draw.line(ends, tuple(lower if legs else upper), 5)
+        files.append(str(folder / f"{row}.png"))
+        image.save(files[-1])
+    pids, split = np.repeat(np.arange(people), pictures) + 1, ["train"] * len(files)
+    return Benchmark(
+        "gesturing", Sightings(pids, camids=np.ones_like(pids), files=files, split=split, keypoints=joints)
+    )

@@ -30,6 +30,14 @@ def test_batch_hard_by_hand() -> None:
     assert float(batch_hard_triplet(LINE, LABELS, None)) == pytest.approx(soft, abs=1e-5)
 
 
+def test_some_rows_may_be_no_anchors() -> None:
+    """The first three of the four anchors above."""
+    assert float(batch_hard_triplet(LINE, LABELS, 0.3, anchors=3)) == pytest.approx((0 + 0 + 2.3) / 3, abs=1e-5)
+    soft = sum(math.log1p(math.exp(p - n)) for p, n in [(1, 3), (1, 2), (4, 2)]) / 3
+    assert float(batch_hard_triplet(LINE, LABELS, None, anchors=3)) == pytest.approx(soft, abs=1e-5)
+    assert float(batch_hard_triplet(LINE, LABELS, 0.3, anchors=0)) == 0
+
+
 def test_weighted_regularised_by_hand() -> None:
     """With one positive its weight is 1; two negatives at d1 and d2 weigh exp(-d)."""
     losses = []

@@ -91,6 +91,18 @@ def test_ranges(key: str, expected: str, inside: str, outside: str) -> None:
             read_recipe("bot", [f"{key}={value}"])
 
 
+def test_the_small_recipes_of_generation_compare_like_with_like() -> None:
+    """ST-ReIDNet and its baseline make the same steps on the same people, augmented alike; FD-GAN is as published."""
+    ours, theirs, gan = (read_recipe(f"{name}-cpu") for name in ("st-reidnet", "st-reidnet-baseline", "fd-gan"))
+    for section in ("input", "augment", "optimiser"):
+        assert getattr(ours, section) == getattr(theirs, section)
+    assert ours.sampler.anchors == theirs.sampler.anchors
+    assert (gan.loss.verification, gan.loss.cross_entropy, gan.loss.triplet, gan.model.pooling) == (1, 0, 0, "gap")
+    stages = [read_recipe(name) for name in ("st-reidnet", "st-reidnet-1", "st-reidnet-2")]
+    assert [r.stage for r in stages] == ["all", "generator", "joint"]
+    assert [(r.rates.generator, r.rates.image) for r in stages] == [(1e-5, 4e-5), (2e-6, 2e-5), (1e-6, 1e-5)]
+
+
 def test_a_recipe_put_together_by_hand_is_checked_too() -> None:
     with pytest.raises(RecipeError, match=r"optimiser.lr: expected a number above 0, got -1"):
         Recipe(optimiser=OptimiserSettings(lr=-1))
@@ -128,10 +140,12 @@ def test_the_options_of_st_reidnets_baseline_are_settings() -> None:
     """What the table of docs/generation.md calls a setting is one; and the recipe holds those of the published run."""
     page = (Path(__file__).parents[2] / "docs" / "generation.md").read_text()
     table = page.partition("## The baseline's options\n")[2]
-    changes = [re.findall(r"\b\w+\.\w+=[^ `]+", line.split("|")[2]) for line in table.splitlines() if line[:1] == "|"]
+    options = [line.split("|")[2] for line in table.splitlines() if line[:1] == "|"]
+    changes = [re.findall(r"\b\w+(?:\.\w+)+=[^ `]+", option) for option in options]
     assert sum(map(len, changes)) > 30
-    for of_option in changes:
-        read_recipe("st-reidnet-baseline", of_option)
+    for option, of_option in zip(options, changes):
+        other = re.search(r"reidentify train (\S+)", option)  # an option that is another recipe
+        read_recipe(other[1] if other else "st-reidnet-baseline", of_option)
     recipe = read_recipe("st-reidnet-baseline")
     assert isinstance(recipe, Recipe)
     assert (recipe.sampler.kind, recipe.sampler.anchors, recipe.input.holdout) == ("instances", 128, 0)

@@ -32,7 +32,11 @@ def positives(labels: Tensor) -> Tensor:
 
 
 def batch_hard_triplet(
-    embeddings: Tensor, labels: Tensor, margin: float | None = 0.3, distance: Distance = "euclidean"
+    embeddings: Tensor,
+    labels: Tensor,
+    margin: float | None = 0.3,
+    distance: Distance = "euclidean",
+    anchors: int | None = None,
 ) -> Tensor:
     """Batch-hard triplet loss (Hermans et al. 2017, equation 5).
 
@@ -43,6 +47,8 @@ def batch_hard_triplet(
         labels: B, int64.
         margin: of the hinge; None for the soft margin log(1 + exp(positive - negative)).
         distance: between embeddings; a key of `DISTANCES`.
+        anchors: how many rows, from the first on, are anchors; the others are their positives and negatives alone. None
+            for all.
 
     Returns:
         The mean over anchors; 0, still differentiable, if there are none.
@@ -51,10 +57,12 @@ def batch_hard_triplet(
     same, positive = labels[:, None] == labels, positives(labels)
     hardest_positive = distances.masked_fill(~positive, -torch.inf).amax(1)
     hardest_negative = distances.masked_fill(same, torch.inf).amin(1)
-    anchors = positive.any(1) & (~same).any(1)
-    if not anchors.any():
+    asked = positive.any(1) & (~same).any(1)
+    if anchors is not None:
+        asked[anchors:] = False
+    if not asked.any():
         return distances.sum() * 0
-    difference = (hardest_positive - hardest_negative)[anchors]
+    difference = (hardest_positive - hardest_negative)[asked]
     losses = F.softplus(difference) if margin is None else F.relu(difference + margin)
     return losses.mean()
 

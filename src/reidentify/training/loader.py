@@ -18,8 +18,14 @@ from reidentify.data.clips import dense, sample
 from reidentify.data.console import say
 from reidentify.data.pixels import DecodedOnTheFly, Pixels
 from reidentify.data.samplers import BatchSampler, PKSampler, ShuffleSampler
-from reidentify.data.samplers_generation import InstanceSampler, SpaceTimeSampler, TargetPairSampler, place_and_time
-from reidentify.errors import ImageError
+from reidentify.data.samplers_generation import (
+    AnchorSampler,
+    InstanceSampler,
+    SpaceTimeSampler,
+    TargetPairSampler,
+    place_and_time,
+)
+from reidentify.errors import ImageError, InputError
 from reidentify.training.generation.settings import GenerationSamplerSettings
 from reidentify.training.recipe import GenerationRecipe, Recipe
 from reidentify.training.settings import ClipSettings
@@ -165,6 +171,10 @@ class Loader(pl.LightningDataModule):
         super().__init__()
         self.rows, self.recipe, self.validation = rows, recipe, validation
         drawn = sampler(rows, recipe)  # what the rows do not allow is said before the training starts
+        if isinstance(drawn, AnchorSampler) and (drawn.per_epoch or 0) > len(drawn.rows):
+            rank_zero_only(say)(
+                f"sampler.per_epoch={drawn.per_epoch:,}: there are {len(drawn.rows):,} anchors, and an epoch shows all"
+            )
         if isinstance(drawn, SpaceTimeSampler):
             rank_zero_only(say)(
                 "sampler.kind=space-time: place and time allow a positive for {:.1%} and a negative for {:.1%} of the"
@@ -204,7 +214,24 @@ class Loader(pl.LightningDataModule):
 
 
 def sampler(rows: Rows, recipe: Recipe | GenerationRecipe, rank: int = 0, world_size: int = 1) -> BatchSampler:
-    """The batch sampler that the recipe asks for."""
+    """The batch sampler that the recipe asks for.
+
+    Raises:
+        InputError: the rows do not allow it.
+    """
+    made = _sampler(rows, recipe, rank, world_size)
+    s = recipe.sampler
+    if isinstance(made, AnchorSampler) and isinstance(s, GenerationSamplerSettings):
+        made.per_epoch = s.per_epoch
+        if len(made) < 1:
+            raise InputError(
+                f"sampler.per_epoch={s.per_epoch}: they do not fill one batch of {s.anchors} anchors on {world_size}"
+                " processes"
+            )
+    return made
+
+
+def _sampler(rows: Rows, recipe: Recipe | GenerationRecipe, rank: int, world_size: int) -> BatchSampler:
     s, seed = recipe.sampler, recipe.run.seed
     if isinstance(s, GenerationSamplerSettings) and s.kind == "pairs":
         return TargetPairSampler(rows.labels, s.anchors, s.negatives, seed, rank, world_size)

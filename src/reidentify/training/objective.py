@@ -38,19 +38,22 @@ class Objective(nn.Module):
         if settings.metric:
             self.metric = metric_loss(settings.metric, num_classes, features, **(settings.metric_settings or {}))
 
-    def forward(self, output: Output, labels: Tensor, attributes: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(
+        self, output: Output, labels: Tensor, attributes: Tensor | None = None, anchors: int | None = None
+    ) -> dict[str, Tensor]:
         """Each loss by name, already weighted.
 
         Args:
             output: of B rows.
             labels: B, class indices.
             attributes: B x A, values in the order of the schema, -1 where unlabelled.
+            anchors: how many rows, from the first on, are anchors of the hard and soft triplet losses; None for all.
         """
         # In half precision a distance of close points drowns in rounding, and autocast would multiply in it.
         with torch.autocast(labels.device.type, enabled=False):
-            return self._losses(output, labels) | self._of_attributes(output, labels, attributes)
+            return self._losses(output, labels, anchors) | self._of_attributes(output, labels, attributes)
 
-    def _losses(self, output: Output, labels: Tensor) -> dict[str, Tensor]:
+    def _losses(self, output: Output, labels: Tensor, anchors: int | None) -> dict[str, Tensor]:
         s, losses, embedding = self.settings, dict[str, Tensor](), output.embedding.float()
         if s.cross_entropy and output.logits is not None:
             losses["cross_entropy"] = s.cross_entropy * self._cross_entropy(output, labels)
@@ -59,7 +62,7 @@ class Objective(nn.Module):
                 triplet = weighted_regularised_triplet(embedding, labels, s.distance)
             else:
                 margin = s.margin if s.triplet_kind == "hard" else None
-                triplet = batch_hard_triplet(embedding, labels, margin, s.distance)
+                triplet = batch_hard_triplet(embedding, labels, margin, s.distance, anchors)
             losses["triplet"] = s.triplet * triplet
         if self.center is not None:
             losses["center"] = s.center * self.center(embedding, labels)

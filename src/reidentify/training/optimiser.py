@@ -88,8 +88,8 @@ def lr_factor(settings: OptimiserSettings, epoch: float, step: int) -> float:
     if s.schedule == "multistep":  # fall at the milestones
         return s.gamma ** sum(epoch >= m for m in s.milestones)
     if s.schedule == "linear":  # stay up to the first milestone, then fall to nothing
-        start = min(s.milestones, default=0)
-        return 1 - min(1.0, max(0.0, epoch - start) / max(1e-9, s.epochs - start))
+        (start,) = s.milestones
+        return 1 - min(1.0, max(0.0, epoch - start) / (s.epochs - start))
     if s.schedule == "inverse":  # fall with every step, ever slower
         return float((1 + s.decay * step) ** -s.power)
     progress = min(1.0, (epoch - s.warmup) / max(1e-9, s.epochs - s.warmup))  # or follow half a cosine to the end

@@ -51,7 +51,7 @@ _RANGES: list[tuple[str, Callable[[float], bool], str]] = [
         "above 0",
         lambda v: 0 < v < math.inf,
         "optimiser.lr optimiser.gamma model.width spacetime.bin_width spacetime.sigma loss.sigma pairs.mining_margin"
-        " sampler.gap",
+        " sampler.gap loss.reconstruction rates.generator rates.image rates.pose generator.sigma",
     ),
     (
         "of at least 1",
@@ -60,7 +60,7 @@ _RANGES: list[tuple[str, Callable[[float], bool], str]] = [
         " sampler.identities sampler.instances optimiser.epochs optimiser.milestones spacetime.bins run.nodes"
         " sampler.batch model.channels run.evaluate_every run.checkpoint_every pairs.negatives pairs.per_epoch"
         " pairs.batch pairs.mine_after pairs.mine_every pairs.mine_nearest pairs.mine_candidates pairs.test"
-        " sampler.anchors",
+        " sampler.anchors sampler.per_epoch generator.channels generator.pose_features discriminators.channels",
     ),
     (
         "of at least 0",
@@ -68,13 +68,15 @@ _RANGES: list[tuple[str, Callable[[float], bool], str]] = [
         "augment.pad loss.cross_entropy loss.triplet loss.margin loss.attributes loss.aitl loss.center"
         " loss.metric_weight loss.contrastive loss.visibility optimiser.backbone_lr optimiser.weight_decay"
         " optimiser.warmup optimiser.freeze optimiser.clip optimiser.decay optimiser.power run.workers"
-        " spacetime.visit_gap",
+        " spacetime.visit_gap loss.image loss.pose loss.same_pose loss.verification rates.weight_decay generator.noise"
+        " sampler.negatives",
     ),
     (
         "from 0 to 1",
         lambda v: 0 <= v <= 1,
         "augment.flip augment.erase augment.erase_area augment.patch augment.brightness augment.contrast"
-        " augment.saturation optimiser.final_lr optimiser.warmup_start pairs.mined_share sampler.inter_rate",
+        " augment.saturation optimiser.final_lr optimiser.warmup_start pairs.mined_share sampler.inter_rate loss.swap"
+        " loss.smooth_real loss.smooth_fake loss.flip_labels",
     ),
     (
         "from 0 to below 1",
@@ -82,22 +84,6 @@ _RANGES: list[tuple[str, Callable[[float], bool], str]] = [
         "input.holdout loss.label_smoothing optimiser.momentum optimiser.ema optimiser.beta generator.dropout",
     ),
     ("above 0 and at most 1", lambda v: 0 < v <= 1, "augment.erase_aspect"),
-    (
-        "above 0",
-        lambda v: 0 < v < math.inf,
-        "loss.reconstruction loss.image loss.pose rates.generator rates.image rates.pose generator.sigma",
-    ),
-    (
-        "of at least 1",
-        lambda v: 1 <= v < math.inf,
-        "generator.channels generator.pose_features discriminators.channels",
-    ),
-    (
-        "of at least 0",
-        lambda v: 0 <= v < math.inf,
-        "loss.same_pose loss.verification rates.weight_decay generator.noise sampler.negatives",
-    ),
-    ("from 0 to 1", lambda v: 0 <= v <= 1, "loss.swap loss.smooth_real loss.smooth_fake loss.flip_labels"),
     ("that is even and at least 4", lambda v: 4 <= v < math.inf and v % 2 == 0, "model.region_cells"),
     ("from 0 to 2**32 - 1", lambda v: 0 <= v < 2**32, "run.seed"),
 ]
@@ -127,6 +113,12 @@ class Common:
             raise RecipeError("optimiser.train: only the layers of an embedding network can be chosen")
         if self.optimiser.freeze and not isinstance(self, (Recipe, PoseRecipe)):
             raise RecipeError("optimiser.freeze: only of an embedding or a pose network can the backbone be frozen")
+        o = self.optimiser
+        if o.schedule == "linear" and (len(o.milestones) != 1 or o.milestones[0] >= o.epochs):
+            raise RecipeError(
+                f"optimiser.milestones: schedule linear falls from one milestone below the {o.epochs} epochs on, got"
+                f" {o.milestones}"
+            )
 
 
 @dataclass(frozen=True)
@@ -205,11 +197,11 @@ class GenerationRecipe(Common):
         kind: what is trained.
         method: "fd-gan" (pairs of images, redrawn as one target) or "st-reidnet" (triplets in each other's poses).
         stage: "all" learn; the "generator" and the discriminators alone, the encoder being frozen; or "joint": all
-            learn, and the batch norms of the encoder keep their statistics.
+            learn, and the batch norms of encoder and image discriminator keep their statistics.
         model: the encoder, of architecture baseline.
         generator: what draws.
-        discriminators: what judges it. The batch norms of the image discriminator keep their statistics, so that it had
-            better start from trained weights ("imagenet" or "encoder").
+        discriminators: what judges it. Of st-reidnet the batch norms of the image discriminator keep their statistics,
+            unless it starts at random.
         sampler: what makes up a batch.
         loss: the sums that are minimised.
         rates: how generator and discriminators move; `optimiser` is the encoder's.
@@ -233,6 +225,11 @@ class GenerationRecipe(Common):
             raise RecipeError(f"sampler.kind: method {self.method} takes batches of {fitting}, not of {s.kind}")
         if self.method != "fd-gan" and (loss.verification or loss.same_pose):
             raise RecipeError("loss.verification and loss.same_pose are of method fd-gan, whose batches are pairs")
+        if self.method != "fd-gan" and self.discriminators.image == "identity":
+            raise RecipeError(
+                "discriminators.image: identity compares two images of a pair, as method fd-gan has them; st-reidnet"
+                " takes real"
+            )
         if m.architecture != "baseline" or m.attributes or m.camera_embedding:
             raise RecipeError(
                 "model: a generator draws from the features of a network of architecture baseline, without attributes"

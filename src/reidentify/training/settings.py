@@ -130,7 +130,7 @@ class OptimiserSettings:
         beta: of adam and adamw: decay of the mean of the gradients; 0.5 is common beside a discriminator.
         epochs: length of the training.
         schedule: "multistep" (times `gamma` at each milestone), "cosine" (to `final_lr` times `lr`), "linear" (constant
-            up to the first milestone, then straight down to 0 at the end, as FD-GAN) or "inverse"
+            up to the one milestone, then straight down to 0 at the end, as FD-GAN) or "inverse"
             ((1 + `decay` * step) to the power of -`power`, as Ahmed et al. 2015 and Subramaniam et al. 2016).
         milestones: epochs.
         gamma: factor at a milestone.

@@ -80,9 +80,14 @@ def warn_of_seen_people(recipe: AnyRecipe, weights: Path, benchmark: Benchmark) 
         )
 
 
+def images_terms(benchmark: Benchmark) -> str:
+    """The terms of the images."""
+    return benchmark.facts.licence if benchmark.facts else "the training images are the user's own"
+
+
 def licence(recipe: AnyRecipe, benchmark: Benchmark) -> str:
     """The terms of the images, and those that come with the weights the training started from."""
-    images = benchmark.facts.licence if benchmark.facts else "the training images are the user's own"
+    images = images_terms(benchmark)
     shipped = zoo.path(recipe.model.init)
     if shipped is not None:
         return f"{images}; started from weights under: {Card.read(card_path(shipped)).licence}"

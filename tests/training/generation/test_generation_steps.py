@@ -18,9 +18,9 @@ from reidentify.joints import MARKET14
 from reidentify.models.generation.generator import Generator, to_imagenet
 from reidentify.models.generation.settings import GeneratorSettings
 from reidentify.models.skeleton_masks import skeleton_masks
-from reidentify.training.generation.module import GenerationTraining, keep_statistics
+from reidentify.training.generation.module import GenerationTraining
 from reidentify.training.generation.run import prepare
-from reidentify.training.generation.steps import frozen, pairs, show, triplets
+from reidentify.training.generation.steps import frozen, pairs, show, steady, triplets
 from reidentify.training.optimiser import Together, lr_factor
 from reidentify.training.recipe import GenerationRecipe
 from reidentify.training.settings import OptimiserSettings
@@ -45,7 +45,6 @@ def one_step(recipe: GenerationRecipe, posed: Benchmark, monkeypatch, plugins: t
     """The networks before a step, its batch, and the gradients that both optimisers stepped by."""
     ready = prepare(recipe, posed, progress=False)
     before, module = copy.deepcopy(ready.module.networks).train(), ready.module
-    keep_statistics(before.image)
     seen, gradients = [], []
     real = GenerationTraining.training_step
 
@@ -92,9 +91,13 @@ def agree(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-6, msg=name)
 
 
-def test_gradients_of_a_step_of_st_reidnet(posed: Benchmark, monkeypatch) -> None:
-    """Each gradient counts once: the released code adds the generator's a second time."""
-    networks, batch, found = one_step(small(PLAIN), posed, monkeypatch)
+@pytest.mark.parametrize("kind", ["instances", "space-time"])
+def test_gradients_of_a_step_of_st_reidnet(posed: Benchmark, monkeypatch, kind: str) -> None:
+    """Each gradient counts once: the released code adds the generator's a second time. The negatives of space-time
+    sampling are no anchors of the triplet loss."""
+    times = posed.sightings.replace(times=np.arange(len(posed.sightings), dtype=float))
+    recipe = small(PLAIN, sampler={"kind": kind, "anchors": 8})
+    networks, batch, found = one_step(recipe, posed.replace(sightings=times), monkeypatch)
     x, poses, masks = pictures_and_poses(networks, batch)
     n = len(x) // 3
     a, p = slice(0, n), slice(n, 2 * n)
@@ -107,7 +110,8 @@ def test_gradients_of_a_step_of_st_reidnet(posed: Benchmark, monkeypatch) -> Non
     of_fakes = torch.cat([poses, poses[p], poses[a]])
 
     # Discriminators.
-    image = (bce(networks.image(x), 1) + bce(networks.image(fakes.detach()), 0)) / 2
+    said = networks.image(torch.cat([x, fakes.detach()]))
+    image = (bce(said[: len(x)], 1) + bce(said[len(x) :], 0)) / 2
     real, fake = networks.pose(x, poses), networks.pose(fakes.detach(), of_fakes)
     wrong = networks.pose(x[: 2 * n], torch.cat([poses[p], poses[a]]))
     pose = (bce(real, 1) + bce(torch.cat([fake, wrong]), 0)) / 2
@@ -121,12 +125,13 @@ def test_gradients_of_a_step_of_st_reidnet(posed: Benchmark, monkeypatch) -> Non
     own = l1(fakes[: 3 * n], x, masks)
     swapped = l1(fakes[3 * n :], torch.cat([x[p], x[a]]), torch.cat([masks[p], masks[a]]))
     loss = 10 * (0.7 * swapped + 0.3 * own)
+    networks.image.eval()
     loss = loss + 0.1 * bce(networks.image(fakes), 1) + 0.1 * bce(networks.pose(fakes, of_fakes), 1)
     output = networks.encoder.neck(features)
     loss = loss + F.cross_entropy(output.logits, batch.labels, label_smoothing=0.1)
     distances, labels = torch.cdist(features, features), batch.labels
     terms = []
-    for i in range(len(x)):
+    for i in range(len(x) if kind == "instances" else 2 * n):
         positives = [distances[i, j] for j in range(len(x)) if j != i and labels[j] == labels[i]]
         negatives = [distances[i, j] for j in range(len(x)) if labels[j] != labels[i]]
         if positives and negatives:
@@ -154,7 +159,8 @@ def test_gradients_of_a_step_of_fd_gan(posed: Benchmark, monkeypatch) -> None:
     fakes = networks.generator(features, poses[looks])
     inputs, targets, target_poses = x[: 2 * n], x[looks], poses[looks]
 
-    image = (bce(networks.image(inputs, targets), 1) + bce(networks.image(inputs, fakes.detach()), 0)) / 2
+    said = networks.image(torch.cat([inputs, inputs]), torch.cat([targets, fakes.detach()]))
+    image = (bce(said[: 2 * n], 1) + bce(said[2 * n :], 0)) / 2
     pose = (bce(networks.pose(targets, target_poses), 1) + bce(networks.pose(fakes.detach(), target_poses), 0)) / 2
     (image + pose).backward()
     expected = gradients_of(networks)
@@ -162,6 +168,7 @@ def test_gradients_of_a_step_of_fd_gan(posed: Benchmark, monkeypatch) -> None:
     networks.zero_grad()
 
     loss = 10 * (fakes - targets).abs().mean()
+    networks.image.eval()
     loss = loss + 1.0 * (fakes[same] - fakes[[n + i for i in same]]).abs().mean()
     loss = loss + 0.1 * bce(networks.image(inputs, fakes), 1) + 0.1 * bce(networks.pose(fakes, target_poses), 1)
     told = networks.verifier(features[:n], features[n:])
@@ -236,6 +243,10 @@ def test_the_input_is_covered_and_its_target_is_clean() -> None:
     peak = shown.poses[0, left].flatten().argmax() % SIZE[1]
     assert abs(int(peak) - (SIZE[1] - 1 - float(joints[0, 0, right, 0]))) <= 0.5
     assert shown.poses.amax((2, 3)).min() > 0.9  # what is erased of the input is still to be drawn
+    shifted = show(batch, Augment(flip=0.0, pad=8, erase=0.0), drawer, True, torch.Generator().manual_seed(1), 0.5)
+    torch.testing.assert_close(shifted.targets, pixels[:, 0].float() / 127.5 - 1)  # no border that no joint explains
+    torch.testing.assert_close(shifted.poses, drawer.pose(joints[:, 0]))
+    assert ((shifted.inputs - shifted.targets).abs() > 1e-3).float().mean() > 0.5
     assert show(batch, augment, drawer, False, torch.Generator().manual_seed(0), 0.5).masks is None
 
 
@@ -284,5 +295,29 @@ def test_the_linear_schedule_by_hand() -> None:
     """50 epochs at the full rate, then straight down to 0 at the end of 50 more."""
     s = OptimiserSettings(schedule="linear", milestones=[50], epochs=100, warmup=0)
     assert [lr_factor(s, epoch, 0) for epoch in (0, 49.9, 50, 75, 90, 100)] == pytest.approx([1, 1, 1, 0.5, 0.2, 0])
-    assert lr_factor(OptimiserSettings(schedule="linear", milestones=[], epochs=10, warmup=0), 5, 0) == 0.5
-    assert lr_factor(OptimiserSettings(schedule="linear", milestones=[20], epochs=10, warmup=0), 9.9, 0) == 1
+
+
+def test_statistics_are_kept_for_a_while() -> None:
+    norm, other = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2).eval()
+    with steady(torch.nn.Sequential(norm, other)):
+        norm(torch.randn(4, 2))
+    assert norm.training
+    assert not other.training
+    assert torch.equal(norm.running_mean, torch.zeros(2))
+
+
+@pytest.mark.parametrize("without", ["image", "pose"])
+def test_a_discriminator_without_a_weight_is_neither_asked_nor_trained(
+    posed: Benchmark, monkeypatch, without: str
+) -> None:
+    other = {"image": "pose", "pose": "image"}[without]
+    for losses, judges in (({without: 0.0}, {other}), ({"image": 0.0, "pose": 0.0}, set())):
+        networks = prepare(small(PLAIN, loss=losses), posed, progress=False).module.networks
+        for name in losses:
+            monkeypatch.setattr(type(getattr(networks, name)), "forward", None)
+        found = one_step(small(PLAIN, loss=losses), posed, monkeypatch)[2]
+        assert [{n.split(".")[0] for n in own} for own, _ in found] == [
+            *([judges] if judges else []),
+            {"encoder", "generator"},
+        ]
+        monkeypatch.undo()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from generation_data import FD_GAN, TINY, small, standing
+from generation_data import FD_GAN, TINY, gesturing, small, standing
 from kills import Killed, killed_after
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -46,6 +46,24 @@ def run(posed: Benchmark, tmp_path_factory) -> Path:
     """A finished run, which later stages start from."""
     folder = tmp_path_factory.mktemp("stages") / "all"
     train(small(), posed, folder, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def siamese(posed: Benchmark, tmp_path_factory) -> Path:
+    """A finished run of a Siamese network, as FD-GAN's first stage is."""
+    folder = tmp_path_factory.mktemp("siamese") / "pairs"
+    pairs = recipe_of(
+        {
+            "kind": "pairs",
+            "model": {"kind": "siamese", "embedding": {**TINY, "neck": "none", "embedding_dim": 16}},
+            "input": {"height": 64, "width": 32, "holdout": 0},
+            "pairs": {"batch": 16},
+            "optimiser": {"epochs": 1, "warmup": 0},
+            "run": {"accelerator": "cpu"},
+        }
+    )
+    train(pairs, posed, folder, progress=False)
     return folder
 
 
@@ -120,23 +138,12 @@ def test_the_third_stage_keeps_the_statistics_of_batch_norms(posed: Benchmark, r
     assert {name.split(".")[0] for name in statistics} == {"generator", "pose"}
 
 
-def test_a_siamese_network_starts_encoder_verifier_and_identity_discriminator(posed: Benchmark, tmp_path: Path) -> None:
+def test_a_siamese_network_starts_encoder_verifier_and_identity_discriminator(posed: Benchmark, siamese: Path) -> None:
     """What `model.init` of a run of kind pairs gives: the same features, the same head, and a discriminator whose one
     logit is that of the same person."""
-    pairs = recipe_of(
-        {
-            "kind": "pairs",
-            "model": {"kind": "siamese", "embedding": {**TINY, "neck": "none", "embedding_dim": 16}},
-            "input": {"height": 64, "width": 32, "holdout": 0},
-            "pairs": {"batch": 16},
-            "optimiser": {"epochs": 1, "warmup": 0},
-            "run": {"accelerator": "cpu"},
-        }
-    )
-    train(pairs, posed, tmp_path / "pairs", progress=False)
-    recipe = small(FD_GAN, model={"init": str(tmp_path / "pairs"), "neck": "none"}, input={"holdout": 0})
+    recipe = small(FD_GAN, model={"init": str(siamese), "neck": "none"}, input={"holdout": 0})
     networks = prepare(recipe, posed, progress=False).module.networks
-    theirs = weights(tmp_path / "pairs")
+    theirs = weights(siamese)
     encoder = {k.removeprefix("network."): v for k, v in theirs.items() if k.startswith("network.")}
     assert not same(encoder, networks.encoder.state_dict())
     assert not same({k: v for k, v in theirs.items() if k not in {f"network.{n}" for n in encoder}},
@@ -146,14 +153,43 @@ def test_a_siamese_network_starts_encoder_verifier_and_identity_discriminator(po
     assert torch.equal(judge.verifier.last.weight, theirs["last.weight"][1:])
 
 
-def test_a_healthy_training_warns_of_nothing(posed: Benchmark, tmp_path: Path) -> None:
-    recipe = small(rates={"generator": 1e-2}, optimiser={"epochs": 4, "schedule": "multistep"}, input={"holdout": 0})
+HEALTHY = {
+    "generator": {"channels": 4, "pose_features": 8, "noise": 0, "skips": 5, "dropout": 0.0},
+    "rates": {"generator": 1e-2},
+    "optimiser": {"epochs": 5, "schedule": "multistep", "lr": 1e-3},
+    "input": {"holdout": 0},
+}
+
+
+def test_a_healthy_training_warns_of_nothing(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", ReidentifyWarning)
-        train(recipe, posed, tmp_path / "run", progress=False)
+        train(small(HEALTHY), gesturing(tmp_path / "people"), tmp_path / "run", progress=False)
     rows = list(csv.DictReader((tmp_path / "run" / "history.csv").open()))
     assert float(rows[-1]["spread/drawn"]) > 5 * float(rows[0]["spread/drawn"])  # people begin to look different
     assert float(rows[-1]["loss/reconstruction"]) < float(rows[0]["loss/reconstruction"])
+
+
+def test_a_pose_that_is_ignored_is_said(tmp_path: Path, monkeypatch) -> None:
+    """The generator's first layer, which alone sees the pose, gives nothing and never learns."""
+    from reidentify.training.generation import run as generation
+
+    real = generation.build_networks
+
+    def blind(*given):
+        networks = real(*given)
+        torch.nn.init.zeros_(networks.generator.down[0].weight).requires_grad_(False)
+        return networks
+
+    monkeypatch.setattr(generation, "build_networks", blind)
+    recipe = small(HEALTHY, optimiser={"epochs": 8})  # people must begin to look different first
+    with pytest.warns(ReidentifyWarning) as said:
+        train(recipe, gesturing(tmp_path / "people"), tmp_path / "run", progress=False)
+    sentences = [str(one.message) for one in said]
+    assert sum("ignored the pose for 3 epochs" in sentence for sentence in sentences) == 1, sentences
+    rows = list(csv.DictReader((tmp_path / "run" / "history.csv").open()))
+    assert all(float(row["change/drawn"]) < 1e-6 for row in rows)
+    assert all(float(row["change/real"]) > 0.1 for row in rows)
 
 
 def test_a_collapse_and_a_discriminator_that_is_always_right_are_said(
@@ -187,7 +223,8 @@ def test_the_guard_by_hand() -> None:
 
     def means(drawn: float, image: float, pose: float) -> dict[str, float]:
         judges = {"accuracy/image discriminator": image, "accuracy/pose discriminator": pose}
-        return {"spread/drawn": drawn, "spread/real": 0.5, **judges}
+        judges |= {"loss/image discriminator": 0.5, "loss/pose discriminator": 0.5}
+        return {"spread/drawn": drawn, "spread/real": 0.5, "change/drawn": 0.1, "change/real": 0.5, **judges}
 
     assert not guard.saw(means(0.04, 0.99, 0.5))
     (spread, image) = guard.saw(means(0.04, 1.0, 0.989))
@@ -202,15 +239,34 @@ def test_the_guard_by_hand() -> None:
     assert len(resumed.saw(means(0.04, 1.0, 0.5))) == 2
 
 
+def test_the_guard_knows_an_ignored_pose_and_a_discriminator_that_guesses() -> None:
+    well = {"spread/drawn": 0.3, "spread/real": 0.5, "change/drawn": 0.1, "change/real": 0.5}
+    well |= {"accuracy/pose discriminator": 0.7, "loss/pose discriminator": 0.6}  # that of images has no weight
+    guard = CollapseGuard(patience=2)
+    assert not [*guard.saw(well), *guard.saw(well)]
+    ignored = well | {"change/drawn": 0.02}  # 4 %
+    assert not guard.saw(ignored)
+    (sentence,) = guard.saw(ignored)
+    assert "ignored the pose for 2 epochs (its pictures change with it 4.0 %" in sentence
+    assert not [*guard.saw(well | {"change/drawn": 0.026})] * 2
+    guesses = well | {"accuracy/pose discriminator": 0.515, "loss/pose discriminator": 0.69}  # ln 2 = 0.693
+    assert not guard.saw(guesses)
+    (sentence,) = guard.saw(guesses)
+    assert "the pose discriminator has been no better than chance for 2 epochs (right about 51.5 %" in sentence
+    for other in ({"accuracy/pose discriminator": 0.53}, {"loss/pose discriminator": 0.68}):
+        assert not [*guard.saw(guesses | other), *guard.saw(guesses | other)]
+
+
 def test_images_without_joints_are_left_out(posed: Benchmark, capsys) -> None:
     joints = posed.sightings.keypoints.copy()
     train_rows = np.flatnonzero(posed.sightings.split == "train")
     joints[train_rows[:3], :, 2] = 0
     some = posed.replace(sightings=posed.sightings.replace(keypoints=joints))
     recipe = small(input={"holdout": 0})
-    with pytest.warns(ReidentifyWarning, match="1 of 16 training identities have one image"):
+    with pytest.warns(ReidentifyWarning, match="1 of 16 training identities have one image with joints"):
         rows = prepare(recipe, some, progress=True).loader.rows  # the first person has one picture left
-    assert len(rows) == 61
+    assert len(rows) == 60
+    assert rows.identities.tolist() == list(range(2, 17))  # and is no class of the classifier
     assert "3 of 64 training images show no joint and are left out" in " ".join(capsys.readouterr().out.split())
     joints[..., 2] = 0
     none = posed.replace(sightings=posed.sightings.replace(keypoints=joints))
@@ -268,6 +324,13 @@ def test_couples_of_pictures_are_of_one_person() -> None:
         ({"sampler": {"kind": "pairs"}}, "takes batches of instances or space-time, not of pairs"),
         ({"loss": {"verification": 1.0}}, "are of method fd-gan"),
         ({"loss": {"cross_entropy": 0.0, "triplet": 0.0}}, "nothing tells one person from another"),
+        ({"discriminators": {"image": "identity"}}, "discriminators.image: identity compares two images of a pair"),
+        (
+            {"optimiser": {"schedule": "linear", "milestones": [5], "epochs": 5}},
+            r"optimiser.milestones: schedule linear falls from one milestone below the 5 epochs on, got \[5\]",
+        ),
+        ({"optimiser": {"schedule": "linear", "milestones": [1, 2], "epochs": 5}}, r"one milestone .* got \[1, 2\]"),
+        ({"sampler": {"per_epoch": 0}}, "sampler.per_epoch: expected a number of at least 1"),
         ({"loss": {"reconstruction": 0.0}}, "loss.reconstruction: expected a number above 0, got 0.0"),
         (
             {"loss": {"smooth_real": [1.0, 0.7]}},
@@ -298,6 +361,7 @@ def test_what_does_not_fit_is_refused_in_one_line(posed: Benchmark, run: Path, t
         ({"model": {"embedding_dim": 8}, "generator": {"init": str(run)}}, WeightsError, "those of the encoder in"),
         ({"input": {"height": 72}}, InputError, "multiples of 32"),
         ({"sampler": {"kind": "space-time"}}, InputError, "time"),
+        ({"sampler": {"per_epoch": 7}}, InputError, "sampler.per_epoch=7: they do not fill one batch of 8 anchors"),
     ):
         with pytest.raises(error, match=message) as caught:
             train(small(changes), posed, tmp_path / "run", progress=False)
@@ -312,3 +376,65 @@ def test_the_recipe_is_in_the_card(run: Path) -> None:
     assert stated["kind"] == "generation"
     assert recipe_of(json.loads(json.dumps(stated))) == small()
     assert dataclasses.asdict(small())["loss"] == stated["loss"]
+
+
+def test_an_epoch_may_show_some_anchors_alone(posed: Benchmark, capsys) -> None:
+    """20 of 64 fill two batches of 8, others in each epoch; more than there are is all, which is said."""
+    loader = prepare(small(sampler={"per_epoch": 20}, input={"holdout": 0}), posed, progress=False).loader
+    batches = loader.train_dataloader().batch_sampler
+    anchors = []
+    for epoch in (0, 1, 0):
+        batches.sampler.set_epoch(epoch)
+        anchors.append([row for batch in batches for row, _ in batch[:8]])
+    assert [len(set(of_epoch)) for of_epoch in anchors] == [16, 16, 16]
+    assert anchors[0] == anchors[2] != anchors[1]
+    assert "per_epoch" not in capsys.readouterr().out
+    loader = prepare(small(sampler={"per_epoch": 100}, input={"holdout": 0}), posed, progress=False).loader
+    assert len(loader.train_dataloader()) == 64 // 8
+    assert " ".join(capsys.readouterr().out.split()).count("sampler.per_epoch=100: there are 64 anchors") == 1
+
+
+def statistics_after(folder: Path, before: dict[str, torch.Tensor]) -> dict[str, bool]:
+    """Of each batch norm of the image discriminator that has moved: whether its statistics are still those."""
+    after = weights(folder, "generator")
+    return {k: torch.equal(after[k], before[k]) for k in after if k.startswith("image.") and k.endswith("running_mean")}
+
+
+@pytest.mark.parametrize(
+    ("base", "kept"),
+    [
+        ({}, []),  # a random discriminator has no statistics to keep
+        ({"generator": "run"}, ["image.backbone", "image.norm"]),
+        ({"stage": "generator", **FD_GAN}, []),
+        ({"stage": "joint", **FD_GAN, "model": "pairs"}, ["image.encoder", "image.verifier"]),
+        ({"stage": "joint", **FD_GAN, "model": "run"}, ["image.encoder"]),  # its verifier starts anew
+    ],
+)
+def test_statistics_of_the_image_discriminator(
+    posed: Benchmark, run: Path, siamese: Path, tmp_path: Path, base: dict, kept: list[str]
+) -> None:
+    paths = {"run": str(run), "pairs": str(siamese)}
+    starts = {k: {"init": paths[v]} for k, v in base.items() if v in ("run", "pairs")}
+    neck = {"model": {**starts["model"], "neck": "none"}} if starts.get("model") == {"init": paths["pairs"]} else {}
+    recipe = small({**base, **starts, **neck, "optimiser": {"epochs": 1}}, input={"holdout": 0})
+    before = {k: v.clone() for k, v in prepare(recipe, posed, progress=False).module.networks.state_dict().items()}
+    train(recipe, posed, tmp_path / "run", progress=False)
+    same_still = statistics_after(tmp_path / "run", before)
+    assert same_still
+    assert {k for k, still in same_still.items() if still} == {
+        k for k in same_still if k.startswith(tuple(kept or "-"))
+    }
+
+
+def test_the_terms_of_earlier_images_and_of_these_are_both_stated(
+    posed: Benchmark, run: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    own = Card.read(run / "generator.json").licence
+    monkeypatch.setattr("reidentify.training.generation.run.images_terms", lambda benchmark: "terms of others")
+    recipe = small({"generator": {"init": str(run)}, "optimiser": {"epochs": 1}}, input={"holdout": 0})
+    train(recipe, posed, tmp_path / "more", progress=False)
+    assert Card.read(tmp_path / "more" / "generator.json").licence == f"{own}; terms of others"
+    assert "model.init and discriminators.init have no say" in " ".join(capsys.readouterr().out.split())
+    again = small({"generator": {"init": str(tmp_path / "more")}, "optimiser": {"epochs": 1}}, input={"holdout": 0})
+    train(again, posed, tmp_path / "again", progress=False)
+    assert Card.read(tmp_path / "again" / "generator.json").licence == f"{own}; terms of others"

@@ -12,12 +12,13 @@ from torch.nn import functional as F
 from reidentify.errors import InputError
 from reidentify.joints import joint_set
 from reidentify.models.generation.settings import GeneratorSettings
-from reidentify.models.posemaps import gaussian_maps, jittered
+from reidentify.models.posemaps import gaussian_maps, jittered, seen
 from reidentify.models.weights import Preprocessing
 
 _WIDTHS = (1, 2, 4, 8, 8)  # channels of the maps at strides 2 to 32, in multiples of the finest
 _STRIDE = 2 ** len(_WIDTHS)
 _LEAK = 0.2
+_EPS = 1e-8  # a pose map is almost all zero: at the start its variance is below the usual 1e-5, which would dim it
 _PUBLISHED_HEIGHT = 256
 
 
@@ -68,12 +69,12 @@ class Generator(nn.Module):
 
         self.down = nn.ModuleList([nn.Conv2d(s.joints, widths[0], 4, 2, 1, bias=False)])
         for before, after in itertools.pairwise(widths):
-            layers = nn.LeakyReLU(_LEAK), nn.Conv2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after)
+            layers = nn.LeakyReLU(_LEAK), nn.Conv2d(before, after, 4, 2, 1, bias=False), nn.BatchNorm2d(after, _EPS)
             self.down.append(nn.Sequential(*layers))
         self.summary = nn.Sequential(
             nn.LeakyReLU(_LEAK),
             nn.Conv2d(widths[-1], s.pose_features, smallest, bias=False),
-            nn.BatchNorm2d(s.pose_features),
+            nn.BatchNorm2d(s.pose_features, _EPS),
         )
 
         fused = features + s.pose_features + s.noise
@@ -95,10 +96,11 @@ class Generator(nn.Module):
         start_normal(self)
 
     def pose(self, keypoints: Tensor, jitter: torch.Generator | None = None) -> Tensor:
-        """The heat maps of joints that `forward` reads.
+        """The heat maps of joints that `forward` reads. As published, a joint is there or not: a peak is 1, however
+        visible the joint is.
 
         Args:
-            keypoints: B x J x 3: x, y in pixels of a picture of `size`, and visibility.
+            keypoints: B x J x 3: x, y in pixels of a picture of `size`, and visibility; above 0 the joint is seen.
             jitter: a CPU generator to jitter the maps by as the settings say, for training; None: they are left.
 
         Returns:
@@ -113,7 +115,8 @@ class Generator(nn.Module):
         sigma: float | Tensor = self.settings.sigma * self.size[0] / _PUBLISHED_HEIGHT
         if jitter is not None:
             keypoints, sigma = jittered(keypoints, self.settings.jitter, jitter, cast(float, sigma))
-        return gaussian_maps(keypoints, self.size, self.size, sigma)
+        there = (seen(keypoints, self.size) > 0).to(keypoints.dtype)
+        return gaussian_maps(torch.cat([keypoints[..., :2], there[..., None]], -1), self.size, self.size, sigma)
 
     def noise(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         """Normal noise, `count` x Z, on the network's device; drawn on the CPU, so that it is the same on all."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from reidentify.batch import Batch
@@ -56,20 +56,27 @@ class GenerationTraining(pl.LightningModule):
             encoder.requires_grad_(False)
         if networks.verifier is not None and not (learns and loss.verification):
             networks.verifier.requires_grad_(False)
+        for judge, weight in ((networks.image, loss.image), (networks.pose, loss.pose)):
+            if not weight:
+                judge.requires_grad_(False)
 
     def on_train_epoch_start(self) -> None:
         """Everything learns, but for what the stage keeps as it is.
 
-        The batch norms of the image discriminator always keep their statistics, as in ST-ReIDNet: normalised by
-        themselves, a batch of generated pictures and one of real ones have the same mean, and could not be told apart.
+        As published, batch norms of encoder and image discriminator keep their statistics in the joint stage, and in
+        ST-ReIDNet those of the image discriminator always. One that starts without training, and so has none, learns
+        them all the same; but the generator is told by the statistics of real and drawn pictures together.
         """
         n, stage = self.networks.train(), self.recipe.stage
         tellers = [n.encoder] if n.verifier is None else [n.encoder, n.verifier]
         if stage == "generator":
             for network in tellers:
                 network.eval()
-        for network in (*tellers, n.image) if stage == "joint" else (n.image,):
-            keep_statistics(network)
+        kept = [*tellers, n.image] if stage == "joint" else [n.image] if self.recipe.method == "st-reidnet" else []
+        for network in kept:
+            steps.keep_statistics(network)
+        for network in n.anew:
+            network.train()
 
     def training_step(self, batch: Batch, step: int) -> None:
         """One batch: it is drawn, the discriminators learn from it, and then generator and encoder by them."""
@@ -87,14 +94,17 @@ class GenerationTraining(pl.LightningModule):
             features = n.encoder.features(to_imagenet(shown.inputs[:people]))
         drawn = steps.draw(plan, features, shown, n.generator, rng)
 
-        makers, judges = self.optimizers()
+        optimisers = self.optimizers()
+        makers, *judges = optimisers if isinstance(optimisers, list) else [optimisers]
         judging, right = steps.judging_losses(plan, drawn, shown, n, s, rng)
-        self._learn(judges, judging, step)
+        for optimiser in judges:  # one, or none
+            self._learn(optimiser, judging, step)
         with steps.frozen(n.image, n.pose):
             losses = steps.drawing_losses(plan, drawn, shown, n, s)
             told, logits = self._told(features, labels[:people])
             total = self._learn(makers, losses | told, step)
-        for schedule in self.lr_schedulers():
+        schedules = self.lr_schedulers()
+        for schedule in schedules if isinstance(schedules, list) else [schedules]:
             schedule.step()
 
         log = {f"loss/{k}": v.detach() for k, v in (losses | told).items()} | {"loss/total": total.detach()}
@@ -112,7 +122,8 @@ class GenerationTraining(pl.LightningModule):
         n, s, losses = self.networks, self.recipe.loss, dict[str, Tensor]()
         output: Output = n.encoder.neck(features)  # its batch norm learns its statistics here, whatever the losses
         if self.objective is not None:
-            losses = self.objective(output, labels)
+            apart = self.recipe.sampler.kind == "space-time"  # whose last role is there to be kept away from
+            losses = self.objective(output, labels, anchors=len(labels) * 2 // 3 if apart else None)
         if n.verifier is not None and s.verification:
             (a, b), (of_a, of_b) = features.chunk(2), labels.chunk(2)
             same = F.cross_entropy(n.verifier(a, b).float(), (of_a == of_b).long())
@@ -144,7 +155,8 @@ class GenerationTraining(pl.LightningModule):
         return {"vectors": F.normalize(torch.stack(found).sum(0), dim=1)}
 
     def configure_optimizers(self) -> Any:
-        """One optimiser for generator and encoder and one for the discriminators, and one factor for all rates."""
+        """One optimiser for generator and encoder and one for the discriminators that learn, if any; and one factor for
+        all rates."""
         s, r, n = self.recipe.optimiser, self.recipe.rates, self.networks
         steps_of_epoch = int(self.trainer.estimated_stepping_batches) // s.epochs
         makers: list[torch.optim.Optimizer] = [torch.optim.Adam(n.generator.parameters(), r.generator, _BETAS)]
@@ -162,15 +174,10 @@ class GenerationTraining(pl.LightningModule):
         judges: list[torch.optim.Optimizer] = []
         for network, rate in ((n.image, r.image), (n.pose, r.pose)):
             parameters = [p for p in network.parameters() if p.requires_grad]
+            if not parameters:
+                continue
             if r.discriminators == "sgd":
                 judges.append(torch.optim.SGD(parameters, rate, _MOMENTUM, weight_decay=r.weight_decay))
             else:
                 judges.append(torch.optim.Adam(parameters, rate, _BETAS, weight_decay=r.weight_decay))
-        return [scheduled(Together(group), s, steps_of_epoch) for group in (makers, judges)]
-
-
-def keep_statistics(network: nn.Module) -> None:
-    """Let batch norms normalise by the statistics that they have."""
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()
+        return [scheduled(Together(group), s, steps_of_epoch) for group in (makers, judges) if group]

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
+from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from reidentify.data.benchmark import Benchmark
+from reidentify.data.console import say
 from reidentify.errors import InputError, WeightsError
+from reidentify.generation import GENERATOR
 from reidentify.models.baseline import Baseline
 from reidentify.models.catalogue import build, start_of
 from reidentify.models.generation.discriminators import (
@@ -25,9 +28,6 @@ from reidentify.training.recipe import GenerationRecipe
 from reidentify.training.start import initial_state, require_fetchable, warn_of_seen_people
 from reidentify.zoo.locate import require_kind
 
-GENERATOR = "generator.safetensors"
-"""All networks of a training, in its folder; the encoder alone lies beside it."""
-
 
 class Networks(nn.Module):
     """Who takes part. The names are those of the parameters in `generator.safetensors`.
@@ -38,6 +38,10 @@ class Networks(nn.Module):
         image: judges pictures.
         pose: judges whether a picture shows a pose.
         verifier: tells one person from two by their features (FD-GAN); None without one.
+
+    Attributes:
+        anew: parts of the image discriminator that start without training, so that their batch norms have no statistics
+            yet that they could keep.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class Networks(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder, self.generator, self.image, self.pose, self.verifier = encoder, generator, image, pose, verifier
+        self.anew: tuple[nn.Module, ...] = ()
 
 
 def build_networks(recipe: GenerationRecipe, classes: int, benchmark: Benchmark) -> Networks:
@@ -73,18 +78,24 @@ def build_networks(recipe: GenerationRecipe, classes: int, benchmark: Benchmark)
     encoder = cast(Baseline, build(model, classes if recipe.loss.cross_entropy else 0, pretrained=pretrained))
     features, size = encoder.embedding_dim, (recipe.input.height, recipe.input.width)
     verifier = Verifier(features) if recipe.method == "fd-gan" else None
+    told = False  # whether the verifier has been trained
     if not earlier and (state := initial_state(recipe, benchmark)) is not None:
-        _start(recipe, encoder, verifier, state)
+        told = _start(recipe, encoder, verifier, state)
     judge = image_discriminator(recipe.discriminators, model, encoder, verifier, pretrained=not earlier)
     pose = PoseDiscriminator(recipe.generator.joints, recipe.discriminators.channels)
     networks = Networks(encoder, Generator(features, size, recipe.generator), judge, pose, verifier)
+    start = model.init if recipe.discriminators.init == "encoder" else recipe.discriminators.init
+    if start == "random":
+        networks.anew = (judge,)
+    elif isinstance(judge, IdentityDiscriminator) and not (told and recipe.discriminators.init == "encoder"):
+        networks.anew = (judge.verifier,)
     if earlier:
         _continue(networks, recipe, benchmark)
     return cast(Networks, channels_last(networks))
 
 
-def _start(recipe: GenerationRecipe, encoder: Baseline, verifier: Verifier | None, state: dict[str, Tensor]) -> None:
-    """Start the encoder from an embedding network, or encoder and verifier from a Siamese one."""
+def _start(recipe: GenerationRecipe, encoder: Baseline, verifier: Verifier | None, state: dict[str, Tensor]) -> bool:
+    """Start the encoder from an embedding network, or encoder and verifier from a Siamese one: then True."""
     model = recipe.model
     if model.init.endswith(".onnx"):
         raise InputError("model.init: an ONNX file cannot start a generation; turn it into weights with `convert`")
@@ -94,6 +105,7 @@ def _start(recipe: GenerationRecipe, encoder: Baseline, verifier: Verifier | Non
         load_state(verifier, head, model.init)
     start = start_of(model, without_classifier(inner or state), encoder)
     load_state(encoder, start, model.init, strict=False)
+    return bool(inner) and verifier is not None
 
 
 def earlier_stage(init: str) -> tuple[Path, Card]:
@@ -112,11 +124,21 @@ def earlier_stage(init: str) -> tuple[Path, Card]:
 
 
 def _continue(networks: Networks, recipe: GenerationRecipe, benchmark: Benchmark) -> None:
-    """Take all networks up where an earlier stage left them; one that it did not have starts anew."""
+    """Take all networks up where an earlier stage left them; one that it did not have starts anew, which is said."""
     path, card = earlier_stage(recipe.generator.init)
     state = read_state(path, card)
+    networks.anew, missing = (), []
     for name, network in networks.named_children():
         part = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
         if part or name in ("encoder", "generator"):
             load_state(network, part, f"generator.init: those of the {name} in {path}")
+        else:
+            missing.append(name)
+    if "image" in missing:
+        networks.anew = (networks.image,)
+    rank_zero_only(say)(
+        f"generator.init: the networks go on from {path}"
+        + (f", which has no {' and no '.join(missing)}, so that it starts anew" if missing else "")
+        + "; model.init and discriminators.init have no say"
+    )
     warn_of_seen_people(recipe, path, benchmark)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,19 +14,20 @@ import reidentify
 from reidentify.data.benchmark import Benchmark
 from reidentify.data.console import say
 from reidentify.data.pixels import open_pixels
-from reidentify.errors import InputError
+from reidentify.errors import InputError, ReidentifyWarning
+from reidentify.generation import GENERATOR
 from reidentify.models.weights import Card, Preprocessing, save_weights
 from reidentify.pose import resized_joints
 from reidentify.ranking.evaluate import match_sightings
 from reidentify.training.embedding import finish, tests_of
 from reidentify.training.generation.callbacks import CollapseGuard, Pictures
 from reidentify.training.generation.module import GenerationTraining
-from reidentify.training.generation.networks import GENERATOR, build_networks, earlier_stage
+from reidentify.training.generation.networks import build_networks, earlier_stage
 from reidentify.training.loader import Loader, Rows
 from reidentify.training.recipe import GenerationRecipe
 from reidentify.training.session import Session, working_device
 from reidentify.training.settings import ClipSettings
-from reidentify.training.start import IMAGENET_TERMS, licence
+from reidentify.training.start import IMAGENET_TERMS, images_terms, licence
 from reidentify.training.validation import Validation
 from reidentify.values import Sightings
 
@@ -42,8 +44,8 @@ class Prepared:
 def prepare(recipe: GenerationRecipe, benchmark: Benchmark, progress: bool) -> Prepared:
     """Read the data, find joints where there are none, and build the networks.
 
-    Frames of tracklets are images of their own here. Images without a seen joint are left out, with a line that says
-    how many.
+    Frames of tracklets are images of their own here. Images without a seen joint are left out, and so are people of
+    whom only one is left, with a line that says how many.
 
     Raises:
         InputError: the data does not suit the recipe.
@@ -69,7 +71,8 @@ def prepare(recipe: GenerationRecipe, benchmark: Benchmark, progress: bool) -> P
 
 
 def posed_rows(sightings: Sightings, recipe: GenerationRecipe, name: str, progress: bool) -> Rows:
-    """Images with their joints in pixels of the resized images; those without a seen joint are left out.
+    """Images with their joints in pixels of the resized images; those without a seen joint are left out, and so are
+    people of whom there is one image, which no other one goes with.
 
     Raises:
         InputError: no joint of any image is seen.
@@ -81,11 +84,22 @@ def posed_rows(sightings: Sightings, recipe: GenerationRecipe, name: str, progre
         raise InputError(f"{name}: no joint is seen in any training image, so no pose is known to draw people in")
     if progress and not seen.all():
         say(f"{np.sum(~seen):,} of {len(seen):,} training images show no joint and are left out")
-    images = images[seen]
+    rows = np.flatnonzero(seen)
+    people, owners, counts = np.unique(images.pids[rows], return_inverse=True, return_counts=True)
+    alone = counts == 1
+    if alone.any() and not alone.all():  # where all are, the sampler says what to do
+        warnings.warn(
+            f"{alone.sum()} of {len(people)} training identities have one image with joints and are left out, as it"
+            " takes two of a person",
+            ReidentifyWarning,
+            stacklevel=2,
+        )
+        rows = rows[~alone[owners]]
+    images, joints = images[rows], joints[rows]
     assert images.files is not None
-    rows = Rows(images, open_pixels(images.files, size, recipe.input.interpolation, progress=progress), ClipSettings())
-    rows.keypoints = joints[seen]
-    return rows
+    data = Rows(images, open_pixels(images.files, size, recipe.input.interpolation, progress=progress), ClipSettings())
+    data.keypoints = joints
+    return data
 
 
 def train(recipe: GenerationRecipe, benchmark: Benchmark, out: str | os.PathLike[str], progress: bool) -> Path:
@@ -115,7 +129,9 @@ def _finish(session: Session, benchmark: Benchmark, ready: Prepared, progress: b
     start, terms = recipe.model.init, licence(recipe, benchmark)
     start = start if start in ("imagenet", "random") else f"weights {start}"
     if recipe.generator.init != "random":
-        start, terms = f"generator {recipe.generator.init}", earlier_stage(recipe.generator.init)[1].licence
+        start = f"generator {recipe.generator.init}"
+        earlier, own = earlier_stage(recipe.generator.init)[1].licence, images_terms(benchmark)
+        terms = earlier if own in earlier.split("; ") else f"{earlier}; {own}"
     card = Card(
         name=session.folder.name,
         architecture=dataclasses.asdict(recipe.model),

@@ -16,6 +16,7 @@ class GenerationSamplerSettings:
             video).
         anchors: images that a batch starts from. A batch holds 3 times as many images, and of kind pairs
             4 (1 + `negatives`) times.
+        per_epoch: anchors of an epoch, drawn anew each time; null for all images.
         negatives: pairs: pairs of two people for each of one person.
         inter_rate: space-time: probability that a positive and a negative are looked for in the anchor's video.
         gap: space-time: seconds between an anchor and such a positive.
@@ -23,6 +24,7 @@ class GenerationSamplerSettings:
 
     kind: Literal["pairs", "instances", "space-time"] = "space-time"
     anchors: int = 16
+    per_epoch: int | None = None
     negatives: int = 3
     inter_rate: float = 0.7
     gap: float = 4.0
@@ -38,12 +40,13 @@ class GenerationLossSettings:
         swap: st-reidnet: share of pictures in another image's pose in the reconstruction; the rest are those in the
             image's own pose.
         same_pose: fd-gan: weight of the L1 distance between the two pictures of one person in one pose.
-        image: weight of what the image discriminator says.
-        pose: weight of what the pose discriminator says.
+        image: weight of what the image discriminator says; with 0 it is neither asked nor trained.
+        pose: likewise of the pose discriminator.
         verification: fd-gan: weight of telling pairs of one person from pairs of two by the encoder's features.
         cross_entropy: weight of the identity classification.
         label_smoothing: epsilon of (1 - eps) onehot + eps / C.
-        triplet: weight of the batch-hard triplet loss, with the Euclidean distance.
+        triplet: weight of the batch-hard triplet loss, with the Euclidean distance; the negatives of space-time
+            sampling are no anchors.
         triplet_kind: "hard" (margin) or "soft" (soft margin).
         margin: of triplet_kind "hard".
         smooth_real: the interval that discriminators draw their labels of real pictures from; null for 1.

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from reidentify.batch import Batch
 from reidentify.data.augment import Augment
 from reidentify.losses.adversarial import adversarial, masked_l1
-from reidentify.models.generation.discriminators import IdentityDiscriminator
+from reidentify.models.generation.discriminators import IdentityDiscriminator, ImageDiscriminator
 from reidentify.models.generation.generator import Generator
 from reidentify.models.skeleton_masks import skeleton_masks
 from reidentify.training.generation.networks import Networks
@@ -42,8 +43,9 @@ def show(
 ) -> Shown:
     """Augment a batch of images with joints.
 
-    Mirror images and shifts are of the input, its target and its joints alike; what covers or colours a picture is of
-    the input alone, so that the target stays clean and the joints under what was erased stay seen.
+    Mirror images are of the input, its target and its joints alike. What shifts, covers or colours a picture is of the
+    input alone: the target stays clean, without a border that no joint explains, and the joints under what was erased
+    stay seen.
 
     Args:
         batch: B x 1 frames, with keypoints.
@@ -53,8 +55,8 @@ def show(
         generator: a CPU generator.
         fill: of erased pixels, as `Augment` takes it.
     """
-    moved = dataclasses.replace(augment, erase=0.0, patch=0.0, brightness=0.0, contrast=0.0, saturation=0.0)
-    covered = dataclasses.replace(augment, flip=0.0, pad=0)
+    moved = dataclasses.replace(augment, pad=0, erase=0.0, patch=0.0, brightness=0.0, contrast=0.0, saturation=0.0)
+    covered = dataclasses.replace(augment, flip=0.0)
     clean = moved(batch, generator)
     inputs = covered(clean, generator, fill)
     assert clean.keypoints is not None
@@ -138,9 +140,12 @@ def drawing_losses(
     losses = {"reconstruction": s.reconstruction * torch.stack(parts).sum()}
     if s.same_pose and len(plan.twins[0]):
         losses["same_pose"] = s.same_pose * masked_l1(drawn[plan.twins[0]], drawn[plan.twins[1]])
-    image, pose = judged(networks, shown.inputs[plan.people], drawn, shown.poses[looks])
-    losses["image"] = s.image * adversarial(image, real=True)
-    losses["pose"] = s.pose * adversarial(pose, real=True)
+    if s.image:
+        with steady(networks.image):
+            said = told_real(networks.image, shown.inputs[plan.people], drawn)
+        losses["image"] = s.image * adversarial(said, real=True)
+    if s.pose:
+        losses["pose"] = s.pose * adversarial(networks.pose(drawn, shown.poses[looks]), real=True)
     return losses
 
 
@@ -158,30 +163,55 @@ def judging_losses(
         generator: a CPU generator for that.
 
     Returns:
-        "image" and "pose": half the sum of the losses of real and of generated pictures; and the mean share of right
-        answers of both.
+        "image" and "pose", as far as they have a weight: half the sum of the losses of real and of generated pictures;
+        and the mean share of right answers of both.
     """
     drawn, (people, looks), (pictures, others) = drawn.detach(), plan.real, plan.mismatched
-    real = judged(networks, shown.inputs[people], shown.targets[looks], shown.poses[looks])
-    fake = judged(networks, shown.inputs[plan.people], drawn, shown.poses[plan.looks])
-    right = {
-        name: ((a > 0).float().mean() + (b < 0).float().mean()) / 2 for name, a, b in zip(("image", "pose"), real, fake)
-    }
-    if len(pictures):
-        fake = fake[0], torch.cat([fake[1], networks.pose(shown.targets[pictures], shown.poses[others])])
+    real, fake = dict[str, Tensor](), dict[str, Tensor]()
+    if s.image:
+        # Both at once: batch norms would give a batch of drawn pictures by itself the mean of one of real pictures.
+        inputs, both = shown.inputs[torch.cat([people, plan.people])], torch.cat([shown.targets[looks], drawn])
+        real["image"], fake["image"] = told_real(networks.image, inputs, both).split([len(people), len(drawn)])
+    if s.pose:
+        real["pose"] = networks.pose(shown.targets[looks], shown.poses[looks])
+        fake["pose"] = networks.pose(drawn, shown.poses[plan.looks])
+    right = {name: ((real[name] > 0).float().mean() + (fake[name] < 0).float().mean()) / 2 for name in real}
+    if len(pictures) and "pose" in fake:
+        fake["pose"] = torch.cat([fake["pose"], networks.pose(shown.targets[pictures], shown.poses[others])])
     labels = s.flip_labels, generator
     losses = {
-        name: (adversarial(a, True, s.smooth_real, *labels) + adversarial(b, False, s.smooth_fake, *labels)) / 2
-        for name, a, b in zip(("image", "pose"), real, fake)
+        name: (
+            adversarial(real[name], True, s.smooth_real, *labels)
+            + adversarial(fake[name], False, s.smooth_fake, *labels)
+        )
+        / 2
+        for name in real
     }
     return losses, right
 
 
-def judged(networks: Networks, inputs: Tensor, images: Tensor, poses: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits of the image and of the pose discriminator about images, above 0 for "real"."""
-    identity = isinstance(networks.image, IdentityDiscriminator)
-    image = networks.image(inputs, images) if identity else networks.image(images)
-    return image, networks.pose(images, poses)
+def told_real(judge: ImageDiscriminator | IdentityDiscriminator, inputs: Tensor, images: Tensor) -> Tensor:
+    """Logits of the image discriminator about images, above 0 for "real"."""
+    return cast(Tensor, judge(inputs, images) if isinstance(judge, IdentityDiscriminator) else judge(images))
+
+
+def keep_statistics(network: nn.Module) -> None:
+    """Let batch norms normalise by the statistics that they have."""
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+
+
+@contextmanager
+def steady(network: nn.Module) -> Iterator[None]:
+    """`keep_statistics`, for a while."""
+    modes = {module: module.training for module in network.modules()}
+    keep_statistics(network)
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 @contextmanager
