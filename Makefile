@@ -20,13 +20,17 @@ help:
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --quiet -c constraints.txt -e ".[dev]"
 	touch $@
 
+# Trainings that are killed, and trainings of several processes: they want the cores for themselves.
+ALONE = tests/training/test_processes.py
+
 setup: .venv/.ready
 
 demo: setup
 	$(BIN)/reidentify demo
 
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not real" --numprocesses auto --maxprocesses 4
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not real" -n auto --maxprocesses 4 --ignore $(ALONE)
+	$(BIN)/python -m pytest $(ALONE)
 
 test-real: setup
 	$(BIN)/python -m pytest -m real -rs
